@@ -1,0 +1,184 @@
+"""The `word_counts` asset of a stream: materializing it drains the stream."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from assets.keys import source_key, word_counts_key
+from assets.report import Reporter, version_tags
+from resources import HdfsResource, KafkaResource, SparkResource, TablesResource
+from wordtide import __version__
+from wordtide.config import EngineName, Stream
+from wordtide.counting.local import LocalEngine
+from wordtide.counting.spark import SparkEngine
+from wordtide.drain import Drain, Summary
+from wordtide.errors import WordtideError
+from wordtide.planning.pace import Pace
+from wordtide.wiring import open_source
+
+FOLLOW_TAG = "wordtide/follow"
+"""On runs of the sensor: drain until the source is quiet. Runs by hand take what is there and end."""
+STREAM_TAG = "wordtide/stream"
+CANCEL_SECONDS = 10.0
+"""A cancelled run finishes the batch in hand if that needs no longer than this."""
+CHECK_NAME = "nothing_parked"
+
+_COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("kind", "string", description="count, or batch for a ledger row"),
+        dg.TableColumn("day", "date", description="UTC day of the commit"),
+        dg.TableColumn("batch", "bigint", description="number of the batch that added the row"),
+        dg.TableColumn("window_start", "timestamp", description="start of the event-time window, UTC"),
+        dg.TableColumn("word", "string"),
+        dg.TableColumn("count", "bigint", description="what the batch adds; a word's total is the sum"),
+        dg.TableColumn("splits", "list<struct>", description="ledger rows: the offset ranges or files taken"),
+    ]
+)
+
+
+def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
+    """Return the asset of one stream."""
+    key = word_counts_key(stream)
+
+    @dg.multi_asset(
+        name=f"{stream.name}__word_counts",
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=[source_key(stream)],
+                description=_description(stream),
+                kinds={"deltalake", "table"},
+                group_name=stream.name,
+                code_version=__version__,
+                metadata={
+                    "dagster/table_name": f"{stream.name}.word_counts",
+                    "dagster/storage_kind": "deltalake",
+                    "dagster/uri": stream.table,
+                    "dagster/column_schema": _COLUMNS,
+                },
+            )
+        ],
+        check_specs=[
+            dg.AssetCheckSpec(
+                CHECK_NAME, asset=key, description="No partition or file waits for an operator's decision."
+            )
+        ],
+        can_subset=True,
+        op_tags={STREAM_TAG: stream.name},
+    )
+    def drain_stream(
+        context: dg.AssetExecutionContext,
+        kafka: KafkaResource,
+        hdfs: HdfsResource,
+        spark: SparkResource,
+        tables: TablesResource,
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        _warn_if_forgetful(context)
+        follow = context.run.tags.get(FOLLOW_TAG) == "true"
+        table = tables.open(stream)
+        try:
+            source = open_source(stream, kafka.connection() if stream.config.kafka else None, hdfs.address())
+            reporter = Reporter(context, stream, table)
+            stop = threading.Event()
+            drain = Drain(
+                stream,
+                source,
+                table,
+                {
+                    EngineName.LOCAL: LocalEngine(),
+                    EngineName.SPARK: SparkEngine(lambda: spark.spark_session, spark.tasks()),
+                },
+                run_id=context.run_id,
+                on_commit=reporter.submit,
+                stop=stop,
+            )
+            try:
+                summary = run_beside(drain, Pace.of(stream.config, by_hand=not follow), stop)
+            finally:
+                reporter.close()
+                source.close()
+        except WordtideError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        if key in context.selected_asset_keys:
+            yield _result(stream, summary)
+        if any(check.name == CHECK_NAME for check in context.selected_asset_check_keys):
+            yield _check(key, summary)
+
+    return drain_stream
+
+
+def run_beside(drain: Drain, pace: Pace, stop: threading.Event) -> Summary:
+    """Run a drain in a thread while this one, which signals interrupt, waits for it.
+
+    On an interrupt the batch in hand is finished if it needs no more than ten seconds, else abandoned: a batch is
+    whole or absent, so either is safe.
+    """
+    outcome: list[Summary | BaseException] = []
+
+    def work() -> None:
+        try:
+            outcome.append(drain.run(pace))
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=work, name="drain", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+    except BaseException:
+        stop.set()
+        thread.join(CANCEL_SECONDS)
+        raise
+    result = outcome[0]
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _result(stream: Stream, summary: Summary) -> dg.MaterializeResult[Any]:
+    return dg.MaterializeResult(
+        word_counts_key(stream),
+        metadata={
+            "batch": summary.last,
+            "batches": summary.batches,
+            "words": summary.words,
+            "records": summary.records,
+            "lag": summary.backlog,
+        },
+        tags=version_tags(stream, summary.last, summary.position),
+    )
+
+
+def _check(key: dg.AssetKey, summary: Summary) -> dg.AssetCheckResult:
+    shown = summary.parked[:20]
+    return dg.AssetCheckResult(
+        passed=not summary.parked,
+        check_name=CHECK_NAME,
+        asset_key=key,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"waiting for a decision: {', '.join(shown)}" if shown else "nothing is parked",
+        metadata={"parked": dg.MetadataValue.json(shown), "parked_count": len(summary.parked)},
+    )
+
+
+def _warn_if_forgetful(context: dg.AssetExecutionContext) -> None:
+    if context.instance.is_ephemeral or not os.environ.get("DAGSTER_HOME"):
+        context.log.warning(
+            "this Dagster instance will not keep its events (no DAGSTER_HOME); counts and ledger are kept in the table"
+            " all the same. Use wordtide dev, or set DAGSTER_HOME"
+        )
+
+
+def _description(stream: Stream) -> str:
+    source = f"topic `{stream.config.kafka.topic}`" if stream.config.kafka else f"folder `{stream.landing}`"
+    return (
+        f"Words of {source}, counted exactly once, with the ledger that says from which offsets or files."
+        "\n\n```sql\nSELECT word, sum(count) AS n FROM word_counts\nWHERE kind = 'count'\n"
+        "GROUP BY word ORDER BY n DESC\n```"
+    )

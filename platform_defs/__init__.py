@@ -1,0 +1,1 @@
+"""The code location: definitions, sensors, jobs, schedules."""

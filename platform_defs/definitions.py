@@ -1,0 +1,62 @@
+"""The code location's definitions; `build_definitions` merges into a project of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from assets.sources import build_sources
+from assets.word_counts import build_word_counts
+from platform_defs.jobs import build_drain_job, build_maintenance_job
+from platform_defs.schedules import build_maintenance_schedule
+from platform_defs.sensors import build_sensor
+from resources import HdfsResource, KafkaResource, SparkResource, TablesResource
+from wordtide.config import Stream, load_streams
+
+
+def build_definitions(
+    streams: Mapping[str, Stream] | None = None,
+    *,
+    kafka: KafkaResource | None = None,
+    hdfs: HdfsResource | None = None,
+    spark: SparkResource | None = None,
+) -> dg.Definitions:
+    """Return assets, sensors, jobs and resources for streams.
+
+    Args:
+        streams: By name; default: those of the `streams.yaml` in use.
+        kafka: Default: by environment variables, else the embedded broker.
+        hdfs: Default: by environment variables, else the embedded HDFS.
+        spark: Default: `local[*]`, started only when a batch needs it.
+
+    Raises:
+        ConfigError: `streams.yaml` is wrong.
+
+    Example:
+        `defs = dg.Definitions.merge(my_definitions, build_definitions())`
+    """
+    chosen = list((load_streams() if streams is None else streams).values())
+    where = hdfs or HdfsResource()
+    jobs = {stream.name: build_drain_job(stream) for stream in chosen}
+    maintenance = build_maintenance_job(chosen)
+    return dg.Definitions(
+        assets=[*build_sources(chosen), *(build_word_counts(stream) for stream in chosen)],
+        jobs=[*jobs.values(), maintenance],
+        schedules=[build_maintenance_schedule(maintenance)],
+        sensors=[build_sensor(stream, jobs[stream.name]) for stream in chosen],
+        resources={
+            "kafka": kafka or KafkaResource(),
+            "hdfs": where,
+            "spark": spark or SparkResource(),
+            "tables": TablesResource(hdfs=where),
+        },
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Return the definitions of the `streams.yaml` in use."""
+    # Not in build_definitions: a project that merges them may have an executor of its own. A drain is one step, and a
+    # process of its own for it would only cost a second start.
+    return dg.Definitions.merge(build_definitions(), dg.Definitions(executor=dg.in_process_executor))

@@ -1,0 +1,47 @@
+"""Jobs: one that drains a stream, one that tidies all tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from assets.keys import word_counts_key
+from assets.word_counts import STREAM_TAG
+from resources import TablesResource
+from wordtide.config import Stream
+from wordtide.table.maintain import compact_if_needed, vacuum
+
+UnresolvedJob = Any  # dagster does not export the type of define_asset_job's result
+
+
+def build_drain_job(stream: Stream) -> UnresolvedJob:
+    """Return the job that drains one stream; sensor, `dagster job launch` and UI all use it."""
+    return dg.define_asset_job(
+        f"{stream.name}_drain",
+        selection=dg.AssetSelection.assets(word_counts_key(stream)),
+        description=f"Drains {stream.name} into its word_counts table.",
+        tags={STREAM_TAG: stream.name},
+        executor_def=dg.in_process_executor,
+    )
+
+
+def build_maintenance_job(streams: Sequence[Stream]) -> dg.JobDefinition:
+    """Return the job that merges small files and deletes orphans of killed attempts."""
+
+    @dg.op
+    def tidy_tables(context: dg.OpExecutionContext, tables: TablesResource) -> None:
+        for stream in streams:
+            table = tables.open(stream)
+            if table.open() is None:
+                continue
+            compacted = compact_if_needed(table.uri, live_files=0)
+            deleted = vacuum(table.uri)
+            context.log.info(f"{stream.name}: compacted {compacted}, deleted {deleted} unused files")
+
+    @dg.job(name="maintenance", description="Merges small files and deletes files no version names.")
+    def maintenance() -> None:
+        tidy_tables()
+
+    return maintenance

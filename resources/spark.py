@@ -1,0 +1,93 @@
+"""Spark: dagster-pyspark's lazy resource with typed fields. A session starts when needed and stays for the run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from dagster_pyspark import LazyPySparkResource
+from pydantic import Field
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+import wordtide
+from wordtide.embedded.java import find_java
+from wordtide.errors import EnvironmentProblem
+
+
+class SparkResource(LazyPySparkResource):
+    """A Spark session, here (`local[*]`), on a cluster (`spark://`, `yarn`, `k8s://`) or over Connect (`sc://`)."""
+
+    master: str = Field(default="", description="Spark master; empty: WORDTIDE_SPARK_MASTER, else local[*].")
+    remote: str = Field(
+        default="",
+        description="Spark Connect URL (sc://host:port); empty: WORDTIDE_SPARK_REMOTE; wins over master.",
+    )
+    parallelism: int = Field(default=0, ge=0, description="Tasks at once; 0: this machine's cores.")
+    driver_memory: str = Field(default="1g", description="Heap of a local driver.")
+    spark_config: dict[str, Any] = Field(default_factory=dict, description="Any further Spark settings.")
+
+    def tasks(self) -> int:
+        """Return how many tasks run at once."""
+        return self.parallelism or os.cpu_count() or 1
+
+    def connect_url(self) -> str:
+        """Return the Spark Connect URL, or an empty string."""
+        return self.remote or os.environ.get("WORDTIDE_SPARK_REMOTE", "")
+
+    def master_url(self) -> str:
+        """Return the Spark master."""
+        return self.master or os.environ.get("WORDTIDE_SPARK_MASTER", "") or "local[*]"
+
+    def settings(self) -> dict[str, str]:
+        """Return every Spark setting of this resource."""
+        settings = {
+            "spark.app.name": "wordtide",
+            "spark.sql.shuffle.partitions": str(self.tasks()),
+            "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
+        }
+        if self.connect_url():
+            settings["spark.remote"] = self.connect_url()
+        else:
+            settings["spark.master"] = self.master_url()
+            settings["spark.driver.memory"] = self.driver_memory
+            settings["spark.ui.enabled"] = "false"
+            settings["spark.ui.showConsoleProgress"] = "false"
+            settings["spark.log.level"] = "ERROR"
+            # Without it workers take python3 from the PATH instead of this environment.
+            settings["spark.pyspark.python"] = sys.executable
+            if self.master_url().startswith("local"):
+                settings["spark.driver.host"] = settings["spark.driver.bindAddress"] = "127.0.0.1"
+        return settings | {key: str(value) for key, value in self.spark_config.items()}
+
+    def _init_session(self) -> None:
+        if self._spark_session is not None:
+            return
+        if not self.connect_url():
+            os.environ["JAVA_HOME"] = str(find_java().parent.parent)
+        builder = SparkSession.builder
+        for key, value in self.settings().items():
+            builder = builder.config(key, value)
+        where = self.connect_url() or self.master_url()
+        try:
+            session = builder.getOrCreate()
+            if self.connect_url() or not self.master_url().startswith("local"):
+                session.addArtifacts(str(_package()), pyfile=True)
+        except (PySparkException, OSError, RuntimeError) as error:
+            detail = " ".join(str(error).split())[:200]
+            raise EnvironmentProblem(f"Spark at {where} does not start: {detail}") from error
+        self._spark_session = session
+
+
+def _package() -> Path:
+    """Return a zip of the `wordtide` package for executors that do not have it installed."""
+    root = Path(wordtide.__file__).resolve().parent
+    target = Path(tempfile.mkdtemp(prefix="wordtide-")) / "wordtide.zip"
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in sorted(root.rglob("*.py")):
+            archive.write(path, Path("wordtide") / path.relative_to(root))
+    return target

@@ -1,0 +1,258 @@
+"""What `wordtide.planning.landing` takes, leaves and parks."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wordtide.batch import FileSplit, Parked
+from wordtide.errors import ConfigError
+from wordtide.planning.landing import (
+    Compression,
+    LandingPlan,
+    compression_of,
+    cut,
+    is_candidate,
+    plan_landing,
+)
+from wordtide.storage import FileInfo
+
+NOW = 1_800_000_000_000
+OLD = NOW - 60_000
+BLOCK = 1 << 20
+
+
+def plan(*listing: FileInfo, taken=None, parked=(), open_files=(), suspects=(), **limits) -> LandingPlan:
+    asked: list[str] = []
+
+    def under_construction(path: str) -> bool:
+        asked.append(path)
+        return path in open_files
+
+    settings = {"now_ms": NOW, "min_age_s": 5.0, "max_files": 100, "max_bytes": 1 << 30, **limits}
+    result = plan_landing(
+        listing, taken or {}, parked, under_construction=under_construction, suspects=suspects, **settings
+    )
+    plan.asked = asked
+    return result
+
+
+def file(path: str, length: int = 10, mtime: int = OLD, block: int = BLOCK) -> FileInfo:
+    return FileInfo(path, length, mtime, block)
+
+
+def paths(result: LandingPlan) -> list[str]:
+    return [split.path for split in result.splits]
+
+
+@pytest.mark.parametrize(
+    ("path", "glob", "wanted"),
+    [
+        ("a.txt", "**/*", True),
+        ("x/y/a.txt", "**/*", True),
+        ("a.txt", "*", True),
+        ("x/a.txt", "*", False),
+        ("a.txt", "*.txt", True),
+        ("x/a.txt", "*.txt", False),
+        ("a.txt", "**/*.txt", True),
+        ("x/y/a.txt", "**/*.txt", True),
+        ("a.csv", "**/*.txt", False),
+        ("x/a.txt", "x/**/*.txt", True),
+        ("x/y/z/a.txt", "x/**/*.txt", True),
+        ("xx/a.txt", "x/**/*.txt", False),
+        ("x/a/b", "x/**", True),
+        ("y/a", "x/**", False),
+        ("a/x/b/y/c", "**/x/**/y/*", True),
+        ("axb/y/c", "**/x/**/y/*", False),
+        ("ab", "a**b", True),
+        ("a/b", "a**b", False),
+        ("day=1/a", "day=?/a", True),
+        ("day=12/a", "day=?/a", False),
+        ("a/b", "a?b", False),
+        ("a1", "a[0-9]", True),
+        ("ax", "a[0-9]", False),
+        ("ax", "a[!0-9]", True),
+        ("a/b", "a[!0-9]b", False),
+        ("a/b", "a[/]b", False),
+        ("a]", "a[]]", True),
+        ("a^", "a[a^]", True),
+        ("a\\", "a[\\]", True),
+        ("a[", "a[", True),
+        ("a.txt", "a.t+xt", False),
+        ("aXtxt", "a.txt", False),
+        ("two words 100%.txt", "**/*.txt", True),
+        ("line\nend.txt", "*.txt", True),
+        ("x\ny/a.txt", "**/*.txt", True),
+        ("Größe/日本語.txt", "**/日*.txt", True),
+        ("a{b}", "a{b}", True),
+    ],
+)
+def test_the_glob_is_relative_and_only_two_stars_cross_folders(path, glob, wanted):
+    assert is_candidate(path, glob) is wanted
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".a", "_a", "_SUCCESS", "x/.a", "x/_a", ".x/a", "_temporary/0/a", "x/_y/z/a", "a._COPYING_", "x/a._COPYING_",
+        "a.tmp", "x/a.tmp", "part-0.inprogress.123", "x/a.inprogress",
+    ],
+)  # fmt: skip
+def test_hidden_and_half_written_names_are_never_candidates(path):
+    assert not is_candidate(path, "**/*")
+
+
+@pytest.mark.parametrize(
+    "path", ["a_b", "x_/a", "a.b/c", "tmp", "a.tmp.txt", "a.tmp/b", "_COPYING", "a..", "x./a"][:-3]
+)
+def test_names_that_only_look_like_it_are_candidates(path):
+    assert is_candidate(path, "**/*") is (not path.startswith("_"))
+
+
+def test_a_glob_that_means_nothing_is_refused_in_one_line():
+    with pytest.raises(ConfigError, match=r"^glob 'a\[z-a\]' cannot be understood"):
+        is_candidate("a", "a[z-a]")
+
+
+@given(st.lists(st.text(st.characters(blacklist_characters="/", blacklist_categories=("Cs",)), min_size=1), min_size=1))
+def test_everything_not_hidden_matches_the_default_glob(parts):
+    path = "/".join(parts)
+    hidden = any(part[0] in "._" for part in parts)
+    half_written = parts[-1].endswith(("._COPYING_", ".tmp")) or ".inprogress" in parts[-1]
+    assert is_candidate(path, "**/*") is not (hidden or half_written)
+
+
+@pytest.mark.parametrize(
+    ("path", "compression"),
+    [
+        ("/l/a", Compression.PLAIN),
+        ("/l/a.txt", Compression.PLAIN),
+        ("/l.gz/a", Compression.PLAIN),
+        ("/l/gz", Compression.PLAIN),
+        ("/l/a.GZ", Compression.GZIP),
+        ("/l/a.txt.gzip", Compression.GZIP),
+        ("/l/a.bz2", Compression.BZ2),
+        ("/l/a.Zst", Compression.ZSTD),
+        ("/l/a.zstd", Compression.ZSTD),
+        ("/l/a.xz", None),
+        ("/l/a.LZ4", None),
+        ("/l/a.Z", None),
+        ("/l/a.zip", None),
+        ("/l/a.tar", None),
+        ("/l/a.tgz", None),
+        ("/l/a.tar.gz", None),
+        ("/l/a.gz.gz", None),
+        ("/l/a.snappy", None),
+    ],
+)
+def test_the_suffix_says_how_a_file_is_compressed(path, compression):
+    assert compression_of(path) is compression
+
+
+def test_an_unknown_file_is_taken_whole_and_a_taken_one_is_not():
+    result = plan(file("/l/new", 7), file("/l/old"), taken={"/l/old": (10, OLD)})
+    assert result.splits == (FileSplit("/l/new", 7, OLD, 0, 7),)
+    assert (result.parked, result.waiting, result.backlog_files, result.behind) == ((), 0, 1, False)
+
+
+def test_an_mtime_is_no_cursor_older_files_are_still_new():
+    assert paths(plan(file("/l/b", mtime=1), taken={"/l/a": (10, OLD)})) == ["/l/b"]
+
+
+@pytest.mark.parametrize("now", [(11, OLD), (10, OLD + 1), (9, OLD - 1)])
+def test_a_taken_path_with_another_identity_is_parked_with_both_identities(now):
+    result = plan(file("/l/a", *now), taken={"/l/a": (10, OLD)})
+    assert result.splits == ()
+    (parked,) = result.parked
+    assert (parked.what, parked.split) == ("/l/a", FileSplit("/l/a", *now, 0, now[0]))
+    assert "10 bytes of 2027-01-15T07:59:00.000+00:00" in parked.reason
+    assert f"now {now[0]} bytes of" in parked.reason
+
+
+def test_a_parked_path_is_left_alone():
+    result = plan(
+        file("/l/a.xz"), file("/l/b", 11), file("/l/c"), taken={"/l/b": (10, OLD)}, parked={"/l/a.xz", "/l/b", "/l/c"}
+    )
+    assert result == LandingPlan((), (), 0, 0, 0, False)
+
+
+def test_an_unreadable_compression_is_parked_with_the_suffix_named():
+    (parked,) = plan(file("/l/a.tar.gz")).parked
+    assert parked == Parked(
+        "/l/a.tar.gz",
+        "compression or archive '.tar.gz' is not read; decompress it, or use gzip, bz2 or zstd",
+        FileSplit("/l/a.tar.gz", 10, OLD, 0, 10),
+    )
+
+
+def test_a_name_that_is_not_utf8_is_parked_under_its_escapes():
+    path = b"/l/caf\xe9.txt".decode("utf-8", "surrogateescape")
+    (parked,) = plan(file(path)).parked
+    assert parked.what == "/l/caf\\udce9.txt"
+    assert "not UTF-8" in parked.reason
+    assert plan(file(path), parked={parked.what}).parked == ()
+
+
+@pytest.mark.parametrize("name", ["a", "a.xz", "replaced"])
+@pytest.mark.parametrize("age_ms", [0, 1, 4_999, -4_999])
+def test_a_young_file_waits_whatever_will_become_of_it(name, age_ms):
+    result = plan(file(f"/l/{name}", mtime=NOW - age_ms), taken={"/l/replaced": (1, 1)})
+    assert result == LandingPlan((), (), 1, 0, 0, False)
+
+
+@pytest.mark.parametrize("age_ms", [5_000, -5_000, -10 * 365 * 86_400_000])
+def test_an_old_file_and_one_from_the_future_are_complete(age_ms):
+    assert paths(plan(file("/l/a", mtime=NOW - age_ms))) == ["/l/a"]
+
+
+def test_without_min_age_nothing_is_too_young():
+    assert paths(plan(file("/l/a", mtime=NOW), min_age_s=0.0)) == ["/l/a"]
+
+
+def test_only_files_that_an_open_one_can_pass_for_are_asked_about():
+    result = plan(
+        file("/l/empty", 0), file("/l/local-empty", 0, block=0), file("/l/block", BLOCK), file("/l/blocks", 3 * BLOCK),
+        file("/l/more", BLOCK + 1), file("/l/local", BLOCK, block=0), file("/l/suspect", 10),
+        open_files={"/l/empty", "/l/blocks", "/l/more", "/l/suspect"}, suspects={"/l/suspect"},
+    )  # fmt: skip
+    assert sorted(plan.asked) == ["/l/block", "/l/blocks", "/l/empty", "/l/local-empty", "/l/suspect"]
+    assert paths(result) == ["/l/block", "/l/local", "/l/local-empty", "/l/more"]
+    assert (result.waiting, result.backlog_files, result.backlog_bytes) == (3, 4, 3 * BLOCK + 1)
+    assert not result.behind
+
+
+def test_the_oldest_come_first_and_paths_settle_ties():
+    result = plan(file("/l/c", mtime=1), file("/l/b", mtime=2), file("/l/a", mtime=2))
+    assert paths(result) == ["/l/c", "/l/a", "/l/b"]
+
+
+def test_caps_leave_the_rest_as_backlog():
+    listing = [file(f"/l/{n}", 10, OLD + n) for n in range(9)]
+    by_files = plan(*listing, max_files=4)
+    assert (len(by_files.splits), by_files.backlog_files, by_files.backlog_bytes, by_files.behind) == (4, 9, 90, True)
+    by_bytes = plan(*listing, max_bytes=49)
+    assert (len(by_bytes.splits), by_bytes.behind) == (4, True)
+    exact = plan(*listing, max_bytes=90, max_files=9)
+    assert (len(exact.splits), exact.behind) == (9, False)
+
+
+def test_a_file_above_the_cap_is_taken_alone():
+    result = plan(file("/l/huge", 1000, OLD - 1), file("/l/b"), max_bytes=100)
+    assert (paths(result), result.behind) == (["/l/huge"], True)
+
+
+def test_open_files_do_not_use_up_the_cap():
+    result = plan(file("/l/a", 0, 1), file("/l/b", 0, 2), file("/l/c", 5, 3), open_files={"/l/a", "/l/b"}, max_files=1)
+    assert (paths(result), result.waiting, result.behind) == (["/l/c"], 2, False)
+
+
+@given(st.integers(0, 100), st.integers(1, 40))
+def test_cuts_of_a_plain_file_cover_it_without_overlap(length, size):
+    parts = cut(FileSplit("/l/a", length, 1, 0, length), size)
+    assert [part.start for part in parts] == [0, *(part.end for part in parts[:-1])]
+    assert parts[-1].end == length
+    assert all(part.end - part.start <= size and part.length == length for part in parts)
+
+
+def test_a_compressed_file_is_never_cut():
+    split = FileSplit("/l/a.gz", 100, 1, 0, 100)
+    assert cut(split, 10) == [split]

@@ -1,0 +1,205 @@
+"""What flows between the steps of a batch: frozen values, no behaviour beyond arithmetic.
+
+``Split`` (planned) → ``SplitProof`` (read) → ``Proof`` (all splits of a batch) → ``Commit`` (what the table took).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class KafkaSplit:
+    """The records of one partition with offsets in ``[start, end)``."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+
+    @property
+    def what(self) -> str:
+        """The name by which the ledger and `wordtide parked` know this partition."""
+        return f"{self.topic}/{self.partition}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FileSplit:
+    """The lines of one landed file that begin at a byte in ``[start, end)``.
+
+    ``path`` is absolute and holds neither host nor port; ``length`` (bytes) and ``mtime`` (ms since the epoch) are
+    those of the listing and, with the path, the identity of the file.
+    """
+
+    path: str
+    length: int
+    mtime: int
+    start: int
+    end: int
+
+    @property
+    def what(self) -> str:
+        """The name by which the ledger and `wordtide parked` know this file."""
+        return self.path
+
+
+Split = KafkaSplit | FileSplit
+
+
+@dataclass(frozen=True, slots=True)
+class SplitProof:
+    """What reading one split showed.
+
+    Attributes:
+        split: What was to be read.
+        lines: Lines read; for Kafka the values that are not tombstones.
+        records: Kafka records seen, tombstones included; 0 for files.
+        gaps: Offsets of the range that held no visible record (control, aborted, compacted).
+        bytes: Bytes of values, or of the file's range (compressed files: of the file).
+        clamped: Records whose timestamp was absurd and was clamped.
+    """
+
+    split: Split
+    lines: int
+    records: int = 0
+    gaps: int = 0
+    bytes: int = 0
+    clamped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A partition, topic or file that waits for an operator's decision.
+
+    Attributes:
+        what: ``topic``, ``topic/partition`` or the file's path.
+        reason: One line; for a retention loss it names the lost range ``[start, end)``.
+        split: The affected range or file identity, where there is one.
+    """
+
+    what: str
+    reason: str
+    split: Split | None = None
+
+
+class Status(StrEnum):
+    """What a ledger row records."""
+
+    FOUNDED = "founded"
+    PUBLISHED = "published"
+    PARKED = "parked"
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One Delta ``txn`` of a commit: the next value of an application's version, and the one it must replace."""
+
+    app_id: str
+    before: int | None
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """What batch 0 records of a source.
+
+    Attributes:
+        identity: What positions belong to (cluster, topic id, namespace …); plain strings.
+        transactions: One for each Kafka partition at its resolved start.
+        splits: The same for the ledger row, as empty ranges.
+    """
+
+    identity: Mapping[str, str]
+    transactions: tuple[Transaction, ...]
+    splits: tuple[Split, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A planned batch: what the next commit shall take.
+
+    Attributes:
+        stream: The stream's name.
+        number: 1, 2, 3 …; batch 0 founds the table.
+        attempt: A uuid; identifies this attempt in the ledger.
+        planned_at: When it was planned (UTC); also the upper bound for believable timestamps.
+        table_version: The Delta version the plan was made from.
+        splits: What to read; empty for a ledger-only batch.
+        parked: What this batch records as parked.
+        transactions: Compare-and-set pairs, one for each Kafka partition and one for the batch number.
+        backlog: Records or files known to wait beyond this batch.
+        behind: The caps left some of it out: the next batch should follow at once.
+    """
+
+    stream: str
+    number: int
+    attempt: str
+    planned_at: datetime
+    table_version: int
+    splits: tuple[Split, ...]
+    transactions: tuple[Transaction, ...]
+    parked: tuple[Parked, ...] = ()
+    backlog: int = 0
+    behind: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One Parquet file that is written, synced and checked, but not yet part of the table.
+
+    Attributes:
+        path: Relative to the table's root.
+        size: Bytes.
+        partition: Values of the partition columns.
+        stats: Delta statistics (``numRecords``, ``minValues`` …) as JSON.
+    """
+
+    path: str
+    size: int
+    partition: dict[str, str]
+    stats: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A batch read and counted, its files written beside the table.
+
+    Attributes:
+        files: Count files, sorted by window and word.
+        proofs: One for each split.
+        words: Sum of counts.
+        distinct: Rows, i.e. distinct (window, word) pairs.
+        invalid: U+FFFD characters that stand for invalid UTF-8.
+        engine: ``local`` or ``spark``.
+        seconds: Seconds per step.
+    """
+
+    files: tuple[DataFile, ...]
+    proofs: tuple[SplitProof, ...]
+    words: int
+    distinct: int
+    invalid: int
+    engine: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A batch that the table has taken: what reports, tests and people look at.
+
+    Attributes:
+        batch: The plan.
+        status: published or parked.
+        counted: What was counted; None for a ledger-only batch.
+        committed_at: UTC.
+        position: What the table has taken up to this batch, as one line.
+    """
+
+    batch: Batch
+    status: Status
+    counted: Counted | None
+    committed_at: datetime
+    position: str

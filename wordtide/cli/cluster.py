@@ -1,0 +1,55 @@
+"""`wordtide up`, `down` and `status`: the embedded cluster by itself."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from wordtide.config import home
+from wordtide.embedded import cluster
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON on stdout, nothing else.")
+
+
+@click.command()
+@_JSON
+def up(as_json: bool) -> None:
+    """Start a Kafka broker and an HDFS in the background; both answer when this returns."""
+    if cluster.read_address(home()) is None:
+        click.echo(f"starting Kafka and HDFS in {home()}", err=True)
+    address = cluster.up(home())
+    if as_json:
+        click.echo(_json(address.kafka, address.hdfs))
+    else:
+        click.echo(f"Kafka  {address.kafka}\nHDFS   {address.hdfs}\nWeb    http://{address.webhdfs}")
+
+
+@click.command()
+def down() -> None:
+    """End the embedded Kafka and HDFS; their data stays."""
+    if cluster.down(home()):
+        click.echo(f"ended Kafka and HDFS in {home()}, data kept", err=True)
+    else:
+        click.echo(f"nothing runs in {home()}", err=True)
+
+
+@click.command()
+@_JSON
+@click.pass_context
+def status(context: click.Context, as_json: bool) -> None:
+    """Tell where the embedded Kafka and HDFS are; exit 1 unless both run."""
+    found = cluster.status(home())
+    if as_json:
+        click.echo(_json(found.kafka, found.hdfs))
+    elif found.kafka is None and found.hdfs is None:
+        click.echo(f"nothing runs in {found.home}: start it with wordtide up", err=True)
+    else:
+        stopped = "does not run: start it again with wordtide up"
+        click.echo(f"Kafka  {found.kafka or stopped}\nHDFS   {found.hdfs or stopped}")
+    if found.address is None:
+        context.exit(1)
+
+
+def _json(kafka: str | None, hdfs: str | None) -> str:
+    return json.dumps({"kafka": kafka, "hdfs": hdfs})

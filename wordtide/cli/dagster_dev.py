@@ -1,0 +1,337 @@
+"""`dagster dev` as a child: started with storage of its own, ended with everything it started."""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from wordtide.config import PROJECT_ROOT, home, streams_path
+from wordtide.embedded.process import ProcessId, telling_line
+from wordtide.errors import EnvironmentProblem
+
+LOOPBACK = "127.0.0.1"
+USUAL_PORT = 3000
+_READY_SECONDS = 120.0
+_RUNS_SECONDS = 13.0
+"""A cancelled run may finish a batch that needs up to ten seconds."""
+_STOP_SECONDS = 20.0
+_HTTP_SECONDS = 5.0
+
+_MARK = "# Written by `wordtide dev`, which keeps it up to date. Without this line it is yours and stays as it is.\n"
+INSTANCE = (
+    _MARK
+    + """\
+telemetry: {enabled: false}
+# A run starts within the sensor's tick; the queue would add up to five seconds and buys nothing: a stream has one run.
+run_coordinator: {module: dagster.core.run_coordinator, class: DefaultRunCoordinator}
+# One slow source must not hold up the others' ticks.
+sensors: {use_threads: true, num_workers: 8, num_submit_workers: 4}
+run_monitoring: {enabled: true, poll_interval_seconds: 10}
+retention:
+  sensor: {purge_after_days: {skipped: 1, success: 7, failure: 30, started: 30}}
+  schedule: {purge_after_days: {skipped: 1, success: 30, failure: 30, started: 30}}
+"""
+)
+
+_UNFINISHED = """
+query { runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]}) {
+  ... on Runs { results { runId creationTime tags { key } } } } }
+"""
+_TERMINATE = """
+mutation ($runs: [String!]!, $policy: TerminateRunPolicy) {
+  terminateRuns(runIds: $runs, terminatePolicy: $policy) { __typename } }
+"""
+_SENSOR_TAG = "dagster/sensor_name"
+
+
+def write_instance(folder: Path) -> None:
+    """Write `dagster.yaml` if it is missing or an older one of ours; one of the user's own is left alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "dagster.yaml"
+    present = path.read_text() if path.exists() else None
+    if present is None or (present != INSTANCE and present.startswith(_MARK)):
+        path.write_text(INSTANCE)
+
+
+def choose_port(wanted: int | None, host: str = LOOPBACK) -> int:
+    """Return the wanted port, or the usual one if it is free, or any that is.
+
+    Raises:
+        EnvironmentProblem: The wanted port is taken or may not be used.
+    """
+    for port in (USUAL_PORT, 0) if wanted is None else (wanted,):
+        with socket.socket() as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                server.bind((host, port))
+            except OSError as error:
+                if wanted is not None:
+                    raise EnvironmentProblem(
+                        f"port {wanted} on {host} cannot be had ({(error.strerror or str(error)).lower()});"
+                        " choose another with --port, or leave --port out"
+                    ) from error
+                continue
+            free: int = server.getsockname()[1]
+            return free
+    raise EnvironmentProblem(f"no free port on {host}")
+
+
+class DagsterDev:
+    """`dagster dev` of this project, as a context manager: starts it, and ends it with all its descendants.
+
+    Args:
+        port: Of the web server; default: 3000 if it is free.
+        host: Address it listens on.
+        log: Where its output goes; default: to our own stdout and stderr.
+
+    Raises:
+        EnvironmentProblem: The port is taken, or Dagster already runs in this home.
+    """
+
+    def __init__(self, *, port: int | None = None, host: str = LOOPBACK, log: Path | None = None) -> None:
+        self._home = home() / "dagster"
+        self._port = choose_port(port, host)
+        self._host = host
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock: IO[str] | None = None
+        self._started_at = 0.0
+
+    @property
+    def url(self) -> str:
+        """Where people find it."""
+        return f"http://{self._host}:{self._port}"
+
+    def __enter__(self) -> DagsterDev:
+        self._claim()
+        try:
+            write_instance(self._home)
+            self._started_at = time.time()
+            self._process = self._launch()
+            self._remember()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def running(self) -> bool:
+        """Return whether `dagster dev` itself still runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def wait_ready(self, seconds: float = _READY_SECONDS) -> None:
+        """Wait until the web server answers; then release streams that runs of a dead host still hold.
+
+        Raises:
+            EnvironmentProblem: It ended, or does not answer in time.
+        """
+        deadline = time.monotonic() + seconds
+        while not self._answers():
+            if not self.running():
+                raise EnvironmentProblem(self.obituary())
+            if time.monotonic() > deadline:
+                raise EnvironmentProblem(
+                    f"dagster dev did not answer on {self.url} within {seconds:.0f} s{self._see()}"
+                )
+            time.sleep(0.2)
+        # Nobody else runs Dagster in this home, so a sensor's run from before our start has no process any more.
+        orphans = [
+            run["runId"]
+            for run in self._unfinished()
+            if run["creationTime"] < self._started_at and _SENSOR_TAG in {tag["key"] for tag in run["tags"]}
+        ]
+        if orphans:
+            self._terminate(orphans, "MARK_AS_CANCELED_IMMEDIATELY")
+
+    def obituary(self) -> str:
+        """Return one line about why `dagster dev` ended."""
+        code = self._process.poll() if self._process else None
+        why = f": {telling_line(self._log)}" if self._log else ""
+        return f"dagster dev ended by itself (exit code {code}){why}{self._see()}"
+
+    def stop(self) -> None:
+        """Cancel runs, end `dagster dev`, and after a bounded wait kill what is left of it."""
+        process, self._process = self._process, None
+        if process is not None:
+            if process.poll() is None:
+                self._cancel_runs()
+                with suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGINT)
+            _end_group(process.pid, process, _STOP_SECONDS)
+        if self._lock is not None:
+            self._lock.truncate(0)
+            self._lock.close()
+            self._lock = None
+
+    def _claim(self) -> None:
+        """Be the only one in this home, and end what a killed predecessor left running."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        self._lock = (self._home / "wordtide-dev.lock").open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = _read_claim(self._lock)
+            self._lock.close()
+            self._lock = None
+            raise EnvironmentProblem(
+                f"Dagster already runs in {self._home} ({other.get('url', 'address unknown')});"
+                " use that, end it, or set another WORDTIDE_HOME"
+            ) from None
+        left = _read_claim(self._lock)
+        if "pid" in left:
+            leader = ProcessId(int(left["pid"]), str(left["started"]))
+            if leader.alive() or _belongs(leader.pid, self._home):
+                _end_group(leader.pid, None, 0.0)
+
+    def _remember(self) -> None:
+        assert self._lock is not None
+        assert self._process is not None
+        identity = ProcessId.of(self._process.pid)
+        if identity is not None:
+            self._lock.seek(0)
+            self._lock.truncate(0)
+            json.dump({"url": self.url, "pid": identity.pid, "started": identity.started}, self._lock)
+            self._lock.flush()
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        environment = {
+            **os.environ,
+            # Absolute: children run in the project's folder, not in ours.
+            "WORDTIDE_HOME": str(home()),
+            "WORDTIDE_STREAMS": str(streams_path()),
+            "DAGSTER_HOME": str(self._home),
+        }
+        command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml"]
+        command += ["--host", self._host, "--port", str(self._port), "--log-level", "warning"]
+        output: IO[bytes] | None = None
+        if self._log is not None:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            output = self._log.open("wb")
+        try:
+            return subprocess.Popen(
+                command,
+                cwd=PROJECT_ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # Its own group: a Ctrl-C reaches us alone, and all its descendants can be ended together.
+                start_new_session=True,
+            )
+        finally:
+            if output is not None:
+                output.close()
+
+    def _see(self) -> str:
+        return f"; see {self._log}" if self._log else "; what it printed says why"
+
+    def _answers(self) -> bool:
+        try:
+            return self._http("GET", "/server_info")[0] == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def _graphql(self, query: str, **variables: Any) -> dict[str, Any]:
+        _, answer = self._http("POST", "/graphql", json.dumps({"query": query, "variables": variables}).encode())
+        data: dict[str, Any] = json.loads(answer)["data"] or {}
+        return data
+
+    def _http(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=_HTTP_SECONDS)
+        try:
+            connection.request(method, path, body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def _unfinished(self) -> list[dict[str, Any]]:
+        runs: list[dict[str, Any]] = self._graphql(_UNFINISHED).get("runsOrError", {}).get("results", [])
+        return runs
+
+    def _terminate(self, runs: list[str], policy: str) -> None:
+        self._graphql(_TERMINATE, runs=runs, policy=policy)
+
+    def _cancel_runs(self) -> None:
+        """Have runs finish their batch and end as cancelled, so that none holds its stream at the next start."""
+        deadline = time.monotonic() + _RUNS_SECONDS
+        asked: set[str] = set()
+        # A web server that does not answer (still starting, already gone) has nothing to cancel.
+        with suppress(OSError, http.client.HTTPException, ValueError):
+            while (runs := {run["runId"] for run in self._unfinished()}) and time.monotonic() < deadline:
+                if fresh := runs - asked:
+                    self._terminate(sorted(fresh), "SAFE_TERMINATE")
+                    asked |= fresh
+                time.sleep(0.2)
+
+
+def _read_claim(file: IO[str]) -> dict[str, Any]:
+    file.seek(0)
+    try:
+        claim = json.load(file)
+    except ValueError:
+        return {}
+    return claim if isinstance(claim, dict) else {}
+
+
+def _members(group: int) -> list[int]:
+    """Return the processes of a group, zombies left out."""
+    if Path("/proc/self/stat").exists():
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with suppress(OSError):
+                    # The name, in parentheses, may hold anything; after it: state, parent, group.
+                    state, _, its_group = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[:3]
+                    if int(its_group) == group and state not in "ZX":
+                        found.append(int(entry.name))
+        return found
+    listing = subprocess.run(["/bin/ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, timeout=30)
+    rows = [line.split() for line in listing.stdout.splitlines()]
+    return [int(pid) for pid, its_group, state in rows if int(its_group) == group and not state.startswith("Z")]
+
+
+def _belongs(group: int, dagster_home: Path) -> bool:
+    """Return whether a group whose leader has died is one of this home: a group's number can be given out again."""
+    wanted = f"DAGSTER_HOME={dagster_home}".encode()
+    for pid in _members(group):
+        with suppress(OSError):
+            if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                return True
+    return False
+
+
+def _end_group(group: int, leader: subprocess.Popen[bytes] | None, seconds: float) -> None:
+    """Wait for a group to empty itself, then kill what is left of it."""
+    deadline = time.monotonic() + seconds
+    # The leader ends last when all goes well; what outlives it (a run's process) has got its signal and some seconds.
+    while _members(group):
+        if leader is not None and leader.poll() is not None:
+            deadline = min(deadline, time.monotonic() + 3.0)
+            leader = None
+        if time.monotonic() > deadline:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+            deadline = time.monotonic() + 5.0
+            while _members(group) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            break
+        time.sleep(0.1)
+    if leader is not None:
+        with suppress(subprocess.TimeoutExpired):
+            leader.wait(5.0)

@@ -1,0 +1,129 @@
+"""`wordtide top`, `ledger`, `lag` and `parked`: questions to tables and sources. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import click
+from deltalake import DeltaTable
+from rich.text import Text
+
+from wordtide.cli import show
+from wordtide.config import Stream, find_stream, load_streams
+from wordtide.errors import WordtideError
+from wordtide.planning.kafka import TopicSnapshot
+from wordtide.sources.kafka import KafkaTopic, identity_of
+from wordtide.sources.landing import LandingFolder
+from wordtide.table.commit import read_batch_rows
+from wordtide.table.ledger import Ledger, what_of
+from wordtide.table.query import top as top_words
+from wordtide.wiring import open_source, open_table
+
+_SHOWN_BATCHES = 20
+@click.command()
+@click.argument("stream")
+@click.option("-n", "limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many words.")
+@click.option("--json", "as_json", is_flag=True, help='Print [{"word": …, "count": …}, …].')
+def top(stream: str, limit: int, as_json: bool) -> None:
+    """Show the most frequent words of STREAM, highest first."""
+    handle = open_table(find_stream(load_streams(), stream)).open()
+    words = top_words(handle, limit) if handle is not None else []
+    if as_json:
+        show.print_json(words)
+    elif not words:
+        _say_empty(stream, "no word is counted yet" if handle is not None else "nothing is counted yet")
+    else:
+        _print_words(words)
+
+
+def _print_words(words: Sequence[Mapping[str, Any]]) -> None:
+    table = show.table("", "word", "count", "", numbers=("", "count"))
+    highest = max(int(row["count"]) for row in words)
+    for rank, row in enumerate(words, 1):
+        bar = Text("█" * max(1, round(24 * row["count"] / highest)) if highest > 0 else "", style="cyan")
+        table.add_row(str(rank), show.visible(row["word"]), show.number(row["count"]), bar)
+    show.console().print(table)
+
+
+@click.command()
+@click.argument("stream")
+@click.option("-n", "limit", type=click.IntRange(min=1), help="Only the newest N batches.")
+@click.option("--json", "as_json", is_flag=True, help="Print every batch with all its columns and splits.")
+def ledger(stream: str, limit: int | None, as_json: bool) -> None:
+    """Show what each batch of STREAM has taken, oldest first; batch 0 founded the table."""
+    handle = open_table(find_stream(load_streams(), stream)).open()
+    rows = read_batch_rows(handle) if handle is not None else []
+    if as_json:
+        show.print_json(rows[-limit:] if limit else rows)
+    elif not rows:
+        _say_empty(stream, "there is no table yet")
+    else:
+        _print_ledger(rows, limit or _SHOWN_BATCHES)
+
+
+def _print_ledger(rows: Sequence[Mapping[str, Any]], limit: int) -> None:
+    console = show.console()
+    table = show.table(
+        "batch", "status", "committed", "lines", "words", "s", "took", numbers=("batch", "lines", "words", "s")
+    )
+    for row in rows[-limit:]:
+        seconds = sum(value for value in row["seconds"].values() if value is not None)
+        took = Text(row["reason"], style="yellow") if row["reason"] else show.visible(_splits(row["splits"]))
+        table.add_row(
+            show.number(row["batch"]),
+            row["status"],
+            show.local_time(row["committed_at"]),
+            show.number(row["lines"]),
+            show.number(row["words"]),
+            f"{seconds:.2f}" if seconds else "",
+            took,
+        )
+    console.print(table)
+    if len(rows) > limit:
+        console.print(f"{len(rows) - limit:,} older batches are not shown; -n {len(rows)} or --json shows all")
+
+
+def _splits(splits: Sequence[Mapping[str, Any]]) -> str:
+    files = [what_of(split) for split in splits if split["path"] is not None]
+    if files:
+        return files[0] if len(files) == 1 else f"{len(files):,} files: {files[0].rpartition('/')[2]} …"
+    ranges = [f"{s['partition']}:[{s['start']},{s['end']})" for s in splits if s["partition"] is not None]
+    return " ".join(ranges)
+
+
+@click.command()
+@click.argument("stream", required=False)
+@click.option("--json", "as_json", is_flag=True, help='Print [{"stream": …, "what": …, "reason": …, "since": …}, …].')
+def parked(stream: str | None, as_json: bool) -> None:
+    """Show partitions and files that wait for a decision, and why."""
+    streams = load_streams()
+    chosen = [find_stream(streams, stream)] if stream is not None else list(streams.values())
+    rows: list[dict[str, str | datetime]] = []
+    for one in chosen:
+        handle = open_table(one).open()
+        if handle is not None:
+            waiting = sorted(ledger_of(handle).parked.values(), key=lambda found: (found.since, found.what))
+            rows += [{"stream": one.name, "what": w.what, "reason": w.reason, "since": w.since} for w in waiting]
+    if as_json:
+        show.print_json(rows)
+    elif not rows:
+        click.echo("nothing is parked")
+    else:
+        _print_parked(rows)
+
+
+def _print_parked(rows: Sequence[Mapping[str, Any]]) -> None:
+    # Reasons are sentences: below each other they stay readable at 80 columns.
+    console = show.console()
+    for row in rows:
+        head = Text.assemble((row["stream"], "bold"), "  ", show.visible(row["what"]))
+        console.print(head, Text(f"  since {show.local_time(row['since'])}", style="dim"), sep="")
+        console.print(Text("  ").append_text(show.visible(row["reason"])))
+
+
+def _say_empty(stream: str, what: str) -> None:
+    click.echo(f"{stream}: {what}; wordtide dev drains it, wordtide lag {stream} shows what waits")

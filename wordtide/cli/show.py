@@ -1,0 +1,66 @@
+"""How results are shown: JSON for programs, tables for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_LONGEST = 200
+"""Characters of a word or path that a table shows at most; terminals are narrower."""
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON; times become ISO 8601."""
+    # ASCII only: control characters, U+2028 and the like reach no terminal raw, and any encoding of stdout will do.
+    sys.stdout.write(json.dumps(value, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def console() -> Console:
+    """Return where tables for people go; colour only on a terminal and without NO_COLOR."""
+    return Console(highlight=False)
+
+
+def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
+    """Return an empty table; ``numbers`` names its right-aligned columns."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        if column in numbers:
+            made.add_column(column, justify="right", no_wrap=True)
+        else:
+            made.add_column(column, overflow="ellipsis", no_wrap=True)
+    return made
+
+
+def visible(text: str) -> Text:
+    """Return a word or path as it may be put on a terminal: what would act or hide there is escaped."""
+    if not text:
+        return Text("(empty)", style="dim")
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_LONGEST])
+    return Text(shown + ("…" if len(text) > _LONGEST else ""))
+
+
+def local_time(moment: datetime | None) -> str:
+    """Return a time of today as this machine's clock shows it, an older one with its date."""
+    if moment is None:
+        return ""
+    here = moment.astimezone()
+    today = here.date() == datetime.now().astimezone().date()
+    return here.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
+
+
+def number(value: int | None) -> str:
+    """Return a count with its thousands apart."""
+    return "" if value is None else f"{value:,}"

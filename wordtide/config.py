@@ -1,0 +1,257 @@
+"""What flows (`streams.yaml`): typed, checked at load, one line an error."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from wordtide.counting.tokenizer import Tokenizer
+from wordtide.errors import ConfigError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_STREAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+
+
+def parse_seconds(value: object) -> float:
+    """Return the seconds of a duration such as ``250ms``, ``1s``, ``5m``, ``2h`` or a plain number of seconds."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    else:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", str(value))
+        if match is None:
+            raise ValueError(f"{value!r} is no duration; write for example 250ms, 1s, 5m or 2h")
+        seconds = float(match[1]) * _UNITS[match[2]]
+    if not 0 <= seconds < 366 * 86400:
+        raise ValueError(f"{value!r} is no usable duration; it must lie between 0s and 365d")
+    return seconds
+
+
+def parse_bytes(value: object) -> int:
+    """Return the bytes of a size such as ``64MB`` or a plain number of bytes."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = re.fullmatch(r"\s*(\d+)\s*(B|KB|MB|GB|)\s*", str(value))
+    if match is None:
+        raise ValueError(f"{value!r} is no size; write for example 500KB, 64MB or 1GB")
+    return int(match[1]) * _BYTE_UNITS[match[2]]
+
+
+Seconds = Annotated[float, BeforeValidator(parse_seconds)]
+PositiveSeconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0)]
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
+
+
+class EngineName(StrEnum):
+    """Where a batch is counted."""
+
+    AUTO = "auto"
+    LOCAL = "local"
+    SPARK = "spark"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSource(_Strict):
+    """One topic. ``start``: ``earliest``, ``latest`` or a timestamp (ISO 8601 with zone, or ms since the epoch)."""
+
+    topic: str = Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$")
+    start: str | int | datetime = "earliest"
+    isolation: Literal["read_committed", "read_uncommitted"] = "read_committed"
+
+    @model_validator(mode="after")
+    def _start_is_a_position(self) -> KafkaSource:
+        self.start_ms()
+        return self
+
+    def start_ms(self) -> Literal["earliest", "latest"] | int:
+        """Return ``earliest``, ``latest`` or milliseconds since the epoch."""
+        start = self.start
+        if start == "earliest" or start == "latest":
+            return start  # type: ignore[return-value]
+        if isinstance(start, int):
+            return start
+        try:
+            moment = start if isinstance(start, datetime) else datetime.fromisoformat(start)
+        except ValueError:
+            raise ValueError(f"start {start!r} is none of earliest, latest, an ISO 8601 time") from None
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+class LandingSource(_Strict):
+    """A folder, local or ``hdfs://``, listed recursively; ``glob`` is relative to it."""
+
+    path: str = Field(min_length=1)
+    glob: str = Field(default="**/*", min_length=1)
+    min_age: Seconds = 5.0
+
+
+class StreamConfig(_Strict):
+    """One stream: one source, how it is counted, and when a drain ends. Times are in seconds, sizes in bytes."""
+
+    kafka: KafkaSource | None = None
+    landing: LandingSource | None = None
+    batch_interval: PositiveSeconds | None = None
+    tokenizer: Tokenizer = Tokenizer.SPACE
+    window: PositiveSeconds = 60.0
+    engine: EngineName = EngineName.AUTO
+    linger: Seconds = 30.0
+    max_run: PositiveSeconds = 600.0
+    max_records: int = Field(default=500_000, gt=0)
+    max_bytes: Bytes = 256_000_000
+    max_files: int = Field(default=10_000, gt=0)
+    local_records: int = Field(default=200_000, ge=0)
+    local_bytes: Bytes = 32_000_000
+
+    @model_validator(mode="after")
+    def _one_source(self) -> StreamConfig:
+        if (self.kafka is None) == (self.landing is None):
+            raise ValueError("name exactly one source: kafka or landing")
+        return self
+
+    @property
+    def interval(self) -> float:
+        """Seconds from one batch to the next; 1 for Kafka and 10 for landing unless configured."""
+        return self.batch_interval or (1.0 if self.kafka else 10.0)
+
+
+class StreamsFile(_Strict):
+    """The whole of `streams.yaml`."""
+
+    tables: str = "./data/tables"
+    streams: dict[str, StreamConfig] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream with every location made absolute. ``hdfs:///…`` stays as written until a resource completes it.
+
+    Attributes:
+        name: Its name, a Dagster asset key prefix and a folder name.
+        config: Its entry of `streams.yaml`.
+        table: Absolute folder or URL of its ``word_counts`` table.
+        landing: Absolute folder or URL of its landing folder, if that is its source.
+    """
+
+    name: str
+    config: StreamConfig
+    table: str
+    landing: str | None
+
+    @property
+    def source_kind(self) -> Literal["kafka", "landing"]:
+        """Which kind of source the stream reads."""
+        return "kafka" if self.config.kafka else "landing"
+
+
+def is_url(location: str) -> bool:
+    """Return whether a location has a scheme (``hdfs://…``, ``s3://…``) rather than being a local path."""
+    return "://" in location
+
+
+def _absolute(location: str, base: Path) -> str:
+    if is_url(location):
+        scheme = urlsplit(location).scheme
+        if scheme == "file":
+            return str(Path(urlsplit(location).path).resolve())
+        return location.rstrip("/")
+    return str((base / Path(location).expanduser()).resolve())
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {where!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+def parse_streams(text: str, origin: Path) -> dict[str, Stream]:
+    """Return the streams of a `streams.yaml` text, relative paths taken from ``origin``'s folder.
+
+    Raises:
+        ConfigError: One line that names the file, the key and what to do.
+    """
+    try:
+        raw: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin}: not YAML: {' '.join(str(error).split())}") from error
+    try:
+        parsed = StreamsFile.model_validate(raw if raw is not None else {})
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {_problem(error)}") from error
+    streams: dict[str, Stream] = {}
+    tables = _absolute(parsed.tables, origin.parent)
+    for name, config in parsed.streams.items():
+        if not _STREAM_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{origin}: streams.{name}: a stream's name is an ASCII letter or _ and then letters, digits or _"
+            )
+        landing = _absolute(config.landing.path, origin.parent) if config.landing else None
+        if landing and is_url(landing) and urlsplit(landing).scheme not in {"hdfs", "viewfs"}:
+            raise ConfigError(f"{origin}: streams.{name}.landing.path: use a folder or hdfs://, not {landing!r}")
+        streams[name] = Stream(name, config, f"{tables}/{name}/word_counts", landing)
+    _refuse_shared_tables(streams, origin)
+    return streams
+
+
+def _refuse_shared_tables(streams: dict[str, Stream], origin: Path) -> None:
+    # Names that differ by case only share a folder on case-insensitive file systems.
+    seen: dict[str, str] = {}
+    for stream in streams.values():
+        other = seen.setdefault(stream.table.casefold(), stream.name)
+        if other != stream.name:
+            raise ConfigError(
+                f"{origin}: streams {other!r} and {stream.name!r} share the table {stream.table}; rename one"
+            )
+
+
+def streams_path() -> Path:
+    """Return the `streams.yaml` in use: ``$WORDTIDE_STREAMS``, else the current folder's, else the project's."""
+    named = os.environ.get("WORDTIDE_STREAMS")
+    if named:
+        return Path(named).expanduser().resolve()
+    here = Path.cwd() / "streams.yaml"
+    return here if here.is_file() else PROJECT_ROOT / "streams.yaml"
+
+
+def load_streams(path: Path | None = None) -> dict[str, Stream]:
+    """Return the configured streams by name.
+
+    Raises:
+        ConfigError: The file is missing, unreadable or wrong.
+    """
+    origin = path or streams_path()
+    try:
+        text = origin.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{origin}: cannot be read ({why}); set WORDTIDE_STREAMS or create it") from error
+    return parse_streams(text, origin)
+
+
+def home() -> Path:
+    """Return ``$WORDTIDE_HOME``, else ``.wordtide`` beside the `streams.yaml` in use."""
+    named = os.environ.get("WORDTIDE_HOME")
+    return Path(named).expanduser().resolve() if named else streams_path().parent / ".wordtide"
+
+
+def find_stream(streams: dict[str, Stream], name: str) -> Stream:
+    """Return one stream, or raise a ConfigError that lists those there are."""
+    if name not in streams:
+        known = ", ".join(sorted(streams)) or "none"
+        raise ConfigError(f"no stream {name!r} in {streams_path()}; there are: {known}")
+    return streams[name]

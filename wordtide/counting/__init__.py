@@ -1,0 +1,1 @@
+"""Counting: bytes become words, words become counts, counts become one sorted table."""

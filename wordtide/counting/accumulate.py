@@ -1,0 +1,390 @@
+"""Partial counts become one sorted table, in bounded memory.
+
+One operation does everything: put rows in order and add up equal neighbours. Partials are collected; when there are too many they
+are summed into one sorted run; when that is still large it goes to a temporary file; the result is the merge of the runs.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, count
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import IO, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wordtide.counting.kernel import Counted, int64s, integers, strings
+
+RESULT_SCHEMA = pa.schema([("window_start", pa.timestamp("us", "UTC")), ("word", pa.string()), ("count", pa.int64())])
+"""What `Accumulator.result` yields."""
+
+_RUN_SCHEMA = pa.schema([("window", pa.int64()), ("word", pa.large_binary()), ("count", pa.int64())])
+
+# _HEADS[n] keeps the first n bytes of a big-endian integer.
+_HEADS = np.array([(2**64 - 1) ^ ((1 << 8 * (8 - n)) - 1) for n in range(9)], np.uint64)
+
+_DEPTH = 4
+"""So many times eight bytes are compared as integers; what is equal that far, links and the like, is left to Arrow's sort."""
+
+_Ints = npt.NDArray[np.int64]
+_Keys = npt.NDArray[np.uint64]
+_Bools = npt.NDArray[np.bool_]
+_Key = tuple[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds the accumulator's memory (about 150 bytes a row and three times the words' bytes at the peak).
+
+    Attributes:
+        rows: Rows held in memory before they are summed.
+        bytes: Bytes of their words.
+        batch_rows: Rows of a batch in a file and in the result; the merge holds one batch of each run.
+        batch_bytes: Bytes of a batch's words, unless a single word has more.
+        runs: Files merged at once.
+    """
+
+    rows: int = 4_000_000
+    bytes: int = 256 << 20
+    batch_rows: int = 1 << 17
+    batch_bytes: int = 4 << 20
+    runs: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows as numpy sees them. Word i is `data[offsets[i] : offsets[i + 1]]`; offsets need not begin at 0."""
+
+    window: _Ints
+    offsets: npt.NDArray[np.int32] | _Ints
+    data: npt.NDArray[np.uint8]
+    count: _Ints
+
+    def __len__(self) -> int:
+        return len(self.count)
+
+    def size(self) -> int:
+        """Bytes of the words."""
+        return int(self.offsets[-1] - self.offsets[0])
+
+    def key(self, row: int) -> _Key:
+        """What rows are sorted by: Python compares it as the result is to be sorted."""
+        return int(self.window[row]), self.data[self.offsets[row] : self.offsets[row + 1]].tobytes()
+
+    def cut(self, begin: int, end: int) -> _Rows:
+        """The rows from `begin` to before `end`, without a copy."""
+        return _Rows(self.window[begin:end], self.offsets[begin : end + 1], self.data, self.count[begin:end])
+
+    def batches(self, limits: Limits) -> Iterator[_Rows]:
+        """The rows in pieces of bounded size, without a copy."""
+        begin = 0
+        while begin < len(self):
+            full = int(np.searchsorted(self.offsets, self.offsets[begin] + limits.batch_bytes, "right")) - 1
+            end = max(begin + 1, min(len(self), begin + limits.batch_rows, full))
+            yield self.cut(begin, end)
+            begin = end
+
+
+class Accumulator:
+    """Adds up partial counts per window and word.
+
+    Use it as a context manager: it may own temporary files. They have no name, so that they are gone with the process, however
+    it ends. A full disk is an `OSError` from any method.
+    """
+
+    def __init__(self, limits: Limits = Limits(), directory: Path | None = None) -> None:
+        """Begin empty.
+
+        Args:
+            limits: What bounds the memory.
+            directory: Where temporary files go; the system's place for them by default.
+        """
+        self._limits = limits
+        self._directory = directory
+        self._parts: list[_Rows] = []
+        self._rows = 0
+        self._bytes = 0
+        # By level: a run of level n is the merge of `limits.runs` runs of level n - 1, so no row is rewritten often.
+        self._runs: list[list[_Run]] = []
+        self._words = 0
+        self._distinct = 0
+        self._taken = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give memory and files back. Twice is no error."""
+        self._parts.clear()
+        for run in chain.from_iterable(self._runs):
+            run.close()
+        self._runs.clear()
+
+    @property
+    def words(self) -> int:
+        """The sum of all counts added."""
+        return self._words
+
+    @property
+    def distinct(self) -> int:
+        """The rows the result has yielded so far."""
+        return self._distinct
+
+    def add(self, window: int, counted: Counted) -> None:
+        """Add the words of one text.
+
+        Args:
+            window: Where their window starts, microseconds since 1970 UTC.
+            counted: What the kernel counted.
+        """
+        self._words += counted.words
+        self._add(_rows(np.broadcast_to(np.int64(window), len(counted.count)), counted.word, counted.count))
+
+    def add_table(self, table: pa.Table) -> None:
+        """Add rows counted elsewhere.
+
+        Args:
+            table: `window` (microseconds since 1970 UTC, int64), `word` (string), `count` (int64; may be negative), in any order; no nulls.
+        """
+        for batch in table.to_batches(max_chunksize=self._limits.rows):
+            rows = _rows(integers(batch.column("window")), batch.column("word"), batch.column("count"))
+            self._words += int(rows.count.sum())
+            self._add(rows)
+
+    def result(self) -> Iterator[pa.RecordBatch]:
+        """Everything added, summed; can be taken once.
+
+        Yields:
+            Batches of `RESULT_SCHEMA`, sorted by window and the word's UTF-8 bytes, each window and word once, none whose sum is 0.
+        """
+        if self._taken:
+            raise RuntimeError("the result of an accumulator can be taken once")
+        self._taken = True
+        return self._result()
+
+    def _result(self) -> Iterator[pa.RecordBatch]:
+        last = _summed(self._parts)
+        self._parts.clear()
+        runs = list(chain.from_iterable(self._runs))
+        while len(runs) > self._limits.runs:
+            runs = [*runs[self._limits.runs :], self._merge(runs[: self._limits.runs])]
+            self._runs = [runs]
+        for rows in _merged([last.batches(self._limits), *(run.batches() for run in runs)]):
+            for batch in rows.batches(self._limits):
+                self._distinct += len(batch)
+                yield _result_batch(batch)
+
+    def _add(self, rows: _Rows) -> None:
+        if not len(rows):
+            return
+        self._parts.append(rows)
+        self._rows += len(rows)
+        self._bytes += rows.size()
+        if self._rows > self._limits.rows or self._bytes > self._limits.bytes:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Sum what is in memory; what is still large, so that summing it again would soon be due, goes to a file."""
+        run = _summed(self._parts)
+        self._parts.clear()
+        if len(run) > self._limits.rows // 2 or run.size() > self._limits.bytes // 2:
+            self._keep(_Run.write(run.batches(self._limits), self._directory), 0)
+            run = _NO_ROWS
+        self._parts.append(run)
+        self._rows, self._bytes = len(run), run.size()
+
+    def _keep(self, run: _Run, level: int) -> None:
+        if level == len(self._runs):
+            self._runs.append([])
+        self._runs[level].append(run)
+        if len(self._runs[level]) >= self._limits.runs:
+            merged = self._merge(self._runs[level])
+            self._runs[level] = []
+            self._keep(merged, level + 1)
+
+    def _merge(self, runs: list[_Run]) -> _Run:
+        batches = chain.from_iterable(rows.batches(self._limits) for rows in _merged([run.batches() for run in runs]))
+        merged = _Run.write(batches, self._directory)
+        for run in runs:
+            run.close()
+        return merged
+
+
+class _Run:
+    """Sorted rows, each window and word once, in a file without a name."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    @classmethod
+    def write(cls, batches: Iterable[_Rows], directory: Path | None) -> _Run:
+        file = TemporaryFile(prefix="wordtide-", dir=directory)
+        try:
+            with pa.ipc.new_stream(file, _RUN_SCHEMA) as writer:
+                for rows in batches:
+                    writer.write_batch(_run_batch(rows))
+            file.flush()
+        except BaseException:
+            file.close()
+            raise
+        return cls(file)
+
+    def batches(self) -> Iterator[_Rows]:
+        self._file.seek(0)
+        with pa.ipc.open_stream(self._file) as reader:
+            for batch in reader:
+                yield _rows(integers(batch.column("window")), batch.column("word"), batch.column("count"))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _rows(window: _Ints, word: pa.Array, count: pa.Array) -> _Rows:
+    large = pa.types.is_large_string(word.type) or pa.types.is_large_binary(word.type)
+    _, offsets, data = word.buffers()
+    return _Rows(
+        window,
+        np.frombuffer(offsets, np.int64 if large else np.int32)[word.offset : word.offset + len(word) + 1],
+        np.frombuffer(data or b"", np.uint8),
+        integers(count),
+    )
+
+
+def _large_binary(rows: _Rows) -> pa.LargeBinaryArray:
+    offsets = pa.py_buffer(np.ascontiguousarray(rows.offsets, np.int64))
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(rows), [None, offsets, pa.py_buffer(rows.data)])
+
+
+def _run_batch(rows: _Rows) -> pa.RecordBatch:
+    columns = [int64s(rows.window), _large_binary(rows), int64s(rows.count)]
+    return pa.RecordBatch.from_arrays(columns, schema=_RUN_SCHEMA)
+
+
+def _result_batch(rows: _Rows) -> pa.RecordBatch:
+    begin, end = int(rows.offsets[0]), int(rows.offsets[-1])
+    window = pa.Array.from_buffers(RESULT_SCHEMA.field("window_start").type, len(rows), int64s(rows.window).buffers())
+    word = strings((rows.offsets - begin).astype(np.int32), rows.data[begin:end])
+    return pa.RecordBatch.from_arrays([window, word, int64s(rows.count)], schema=RESULT_SCHEMA)
+
+
+def _joined(parts: list[_Rows]) -> _Rows:
+    """All rows one after the other, with eight bytes of room behind the words."""
+    offsets = np.zeros(sum(map(len, parts)) + 1, np.int64)
+    data = np.zeros(sum(part.size() for part in parts) + 8, np.uint8)
+    row = at = 0
+    for part in parts:
+        np.add(part.offsets[1:], at - int(part.offsets[0]), out=offsets[row + 1 : row + 1 + len(part)])
+        row += len(part)
+        data[at : at + part.size()] = part.data[part.offsets[0] : part.offsets[-1]]
+        at += part.size()
+    window = np.concatenate([part.window for part in parts])
+    return _Rows(window, offsets, data, np.concatenate([part.count for part in parts]))
+
+
+def _summed(parts: list[_Rows]) -> _Rows:
+    """The rows of all parts in order, equal ones added up, those whose sum is 0 left out."""
+    if not any(map(len, parts)):
+        return _NO_ROWS
+    rows = _joined(parts)
+    order, fresh = _ordered(rows)
+    first = np.flatnonzero(fresh)
+    sums = np.add.reduceat(rows.count[order], first)
+    kept = np.flatnonzero(sums)
+    chosen = order[first[kept]]
+    word = _large_binary(rows).take(int64s(chosen))
+    return _rows(rows.window[chosen], word, int64s(sums[kept]))
+
+
+def _ordered(rows: _Rows) -> tuple[_Ints, _Bools]:
+    """Sort rows by window and word.
+
+    Eight bytes of each word at a time, as an integer, and further only where those are equal: a most-significant-digit
+    radix sort with large digits, in a third of the time of sorting strings.
+
+    Args:
+        rows: At least one, from `_joined`.
+
+    Returns:
+        The rows' numbers in order, and which of them, in that order, differ from the one before.
+    """
+    lengths = np.diff(rows.offsets)
+    loads: _Keys = np.ndarray((len(rows.data) - 7,), np.dtype(">u8"), rows.data, strides=(1,))
+    order = np.arange(len(rows))
+    fresh = np.ones(len(rows), np.bool_)
+    place = order.copy()  # the places in `order` that are still open …
+    group = _dense(rows.window)  # … and by what their rows are known to be in order
+    for depth in count():
+        row = order[place]
+        if depth < _DEPTH:
+            left = lengths[row] - 8 * depth
+            at = np.minimum(rows.offsets[row] + 8 * depth, len(rows.data) - 8)
+            key = loads[at].astype(np.uint64) & _HEADS.take(left, mode="clip")
+        else:
+            left = np.zeros(len(row), np.int64)
+            key = _ranks(_large_binary(rows).take(int64s(row)))
+        by = np.argsort(key)
+        if group.any():
+            # Then by group; what the first sort found rides in the lower half, which makes this one stable.
+            packed = (group[by] << 32) | np.arange(len(by))
+            packed.sort()
+            by = by[packed & 0xFFFFFFFF]
+        key, left, group = key[by], left[by], group[by]
+        order[place] = row[by]
+        differs = (key[1:] != key[:-1]) | (group[1:] != group[:-1])
+        fresh[place[1:]] = differs
+        # Equal so far is equal for good where both words end here. (Not if only one does: a NUL looks like an end.)
+        in_doubt = ~differs & ((left[1:] > 8) | (left[1:] != left[:-1]))
+        group = np.concatenate(([0], np.cumsum(differs)))
+        again = np.zeros(int(group[-1]) + 1, np.bool_)
+        again[group[1:][in_doubt]] = True
+        chosen = np.flatnonzero(again[group])
+        if not len(chosen):
+            break
+        place, group = place[chosen], group[chosen]
+    return order, fresh
+
+
+def _ranks(words: pa.LargeBinaryArray) -> _Keys:
+    """Each word's rank among the distinct ones, by its bytes."""
+    return np.frombuffer(pc.rank(words, tiebreaker="dense").buffers()[1], np.uint64, len(words))
+
+
+def _dense(values: _Ints) -> _Ints:
+    """Each value's rank among the distinct ones."""
+    if (values == values[0]).all():
+        return np.zeros(len(values), np.int64)
+    return np.unique(values, return_inverse=True)[1]
+
+
+def _merged(sources: list[Iterator[_Rows]]) -> Iterator[_Rows]:
+    """Merge sorted sources, each of which has each window and word at most once, into sorted pieces."""
+    heads: list[_Rows] = [_NO_ROWS] * len(sources)
+    while True:
+        for number, head in enumerate(heads):
+            if not len(head):
+                heads[number] = next(sources[number], _NO_ROWS)
+        heads_left = [head for head in heads if len(head)]
+        if not heads_left:
+            return
+        # All that is not above this has been read from every source.
+        bound = min(head.key(len(head) - 1) for head in heads_left)
+        ends = [bisect_right(range(len(head)), bound, key=head.key) for head in heads]
+        piece = _summed([head.cut(0, end) for head, end in zip(heads, ends, strict=True) if end])
+        heads = [head.cut(end, len(head)) for head, end in zip(heads, ends, strict=True)]
+        if len(piece):
+            yield piece
+
+
+_NO_ROWS = _Rows(np.empty(0, np.int64), np.zeros(1, np.int64), np.empty(0, np.uint8), np.empty(0, np.int64))

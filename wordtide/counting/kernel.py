@@ -1,0 +1,261 @@
+"""The kernel: counts the words of one contiguous text, in numpy and Arrow, with no Python object for a word.
+
+Short words decide the speed: a word of up to 8 bytes is one 64-bit integer, and sorting integers by SIMD and measuring runs
+beats every hash table that can be reached from Python. Words of 9 to 16 bytes are two integers, brought together by a hash
+whose clashes are seen and repaired. Longer ones go through Arrow's hash table, and so do all words of a text with NUL bytes,
+which would look like padding in an integer. Every path is exact.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+CHUNK_BYTES = 8 << 20
+"""A good size for a text: TODO"""
+
+TINY_BYTES = 4096
+"""Up to here a plain Counter is faster than numpy calls with their fixed cost."""
+
+_BLOCK_BYTES = 1 << 18
+"""The text is looked at in pieces whose working arrays stay in the second-level cache and are never returned to the
+operating system: its page faults cost as much as the work itself."""
+
+_MAX_BYTES = 2**31 - 32  # Arrow's 32-bit offsets end here, padding included
+
+# _MASKS[n] keeps the first n bytes of a little-endian integer; words of 9 bytes and more become 0 and are counted elsewhere.
+_MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)] + [0], np.uint64)
+
+_Ints = npt.NDArray[np.int64]
+_Keys = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The words of a text and how often each occurs.
+
+    Attributes:
+        word: Distinct words, in no order.
+        count: How often each occurs, beside `word`.
+        words: All words of the text: the sum of `count`.
+    """
+
+    word: pa.StringArray
+    count: pa.Int64Array
+    words: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The words of a text by length.
+
+    Attributes:
+        empty: How many are empty.
+        short: Those of 1 to 8 bytes, as zero-padded integers, and zeros for all others.
+        low: The first eight bytes of those of 9 to 16, and in `high` the others, zero-padded.
+        high: See `low`.
+        bounds: Where each of the others begins and ends: start, end, start, end …
+    """
+
+    empty: int
+    short: _Keys
+    low: _Keys
+    high: _Keys
+    bounds: _Ints
+
+
+def count_words(text: bytes, keep_empty: bool) -> Counted:
+    """Count the words between the spaces of a text.
+
+    Args:
+        text: Valid UTF-8 in which 0x20 separates words, as `Tokenizer.normalise` returns it; best `CHUNK_BYTES` long.
+        keep_empty: Count the empty strings between, before and after separators, as `str.split(" ")` returns them.
+
+    Returns:
+        Each distinct word once.
+
+    Raises:
+        ValueError: The text is longer than Arrow's 32-bit offsets reach (2 GB); the caller has to cut it at a space.
+    """
+    if len(text) <= TINY_BYTES:
+        return _count_tiny(text, keep_empty)
+    if len(text) > _MAX_BYTES:
+        raise ValueError(f"a text of {len(text)} bytes is too long to be counted at once: cut it at a space")
+    found = _find(text)
+    parts: list[tuple[pa.StringArray, _Ints]] = []
+    if keep_empty and found.empty:
+        parts.append((strings(np.array([0, 0], np.int32), b""), np.array([found.empty])))
+    if len(found.short):
+        parts.append(_count_short(found.short))
+    if len(found.low):
+        parts.append(_count_pairs(found.low, found.high))
+    if len(found.bounds):
+        parts.append(_count_tokens(text, found.bounds))
+    if not parts:
+        return Counted(strings(np.array([0], np.int32), b""), int64s(np.empty(0, np.int64)), 0)
+    count = np.concatenate([count for _, count in parts])
+    return Counted(pa.concat_arrays([word for word, _ in parts]), int64s(count), int(count.sum()))
+
+
+def strings(offsets: npt.NDArray[np.int32], data: bytes | npt.NDArray[np.uint8]) -> pa.StringArray:
+    """An Arrow array over these buffers, not checked. (`pa.array` and `np.asarray` would import pandas: a second.)"""
+    return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
+
+
+def int64s(values: _Ints) -> pa.Int64Array:
+    """An Arrow array over numpy's memory."""
+    return pa.Int64Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
+
+
+def integers(array: pa.Array) -> _Ints:
+    """The values of an Arrow array of 64-bit integers without nulls, over its memory."""
+    return np.frombuffer(array.buffers()[1], np.int64, len(array), 8 * array.offset)
+
+
+def _count_tiny(text: bytes, keep_empty: bool) -> Counted:
+    counter = Counter(text.split(b" "))
+    if not keep_empty:
+        del counter[b""]
+    offsets = np.fromiter(accumulate(map(len, counter), initial=0), np.int32, len(counter) + 1)
+    count = np.fromiter(counter.values(), np.int64, len(counter))
+    return Counted(strings(offsets, b"".join(counter)), int64s(count), int(count.sum()))
+
+
+def _find(text: bytes) -> _Found:
+    as_integers = b"\0" not in text
+    # As many as there can be words; pages that are never written to cost nothing.
+    short = np.empty(len(text) + 1 if as_integers else 0, np.uint64)
+    low, high, bounds = [short[:0]], [short[:0]], [np.empty(0, np.int64)]
+    empty = filled = 0
+    for loads, starts, ends, base in _blocks(text):
+        lengths = ends - starts
+        empty += len(lengths) - int(np.count_nonzero(lengths))
+        if as_integers:
+            np.bitwise_and(
+                loads[starts],
+                _MASKS.take(lengths, mode="clip"),
+                out=short[filled : filled + len(starts)],
+            )
+            filled += len(starts)
+            rest = np.flatnonzero(lengths > 8)
+            middle = rest[lengths[rest] <= 16]
+            low.append(loads[starts[middle]])
+            high.append(loads[starts[middle] + 8] & _MASKS[lengths[middle] - 8])
+            rest = rest[lengths[rest] > 16]
+        else:
+            rest = np.flatnonzero(lengths)
+        if len(rest):
+            bounds.append(np.stack((starts[rest] + base, ends[rest] + base), axis=1).ravel())
+    return _Found(
+        empty,
+        short[:filled],
+        np.concatenate(low),
+        np.concatenate(high),
+        np.concatenate(bounds),
+    )
+
+
+def _blocks(text: bytes) -> Iterator[tuple[_Keys, _Ints, _Ints, int]]:
+    """Where words begin and end, block by block.
+
+    Returns:
+        The eight bytes at each position as an integer (at least as far as the second eight bytes of a block's words), the
+        words' starts and ends, and the position in the text from which these three are reckoned.
+    """
+    # Loads reach beyond a word. So the last words, and only they, are copied to where there is room behind them; a separator
+    # goes behind the last one.
+    cut = text.rfind(b" ", 0, max(len(text) - 24, 0)) + 1
+    for buffer, size, base in (
+        (text, cut, 0),
+        (text[cut:] + b" " + bytes(24), len(text) - cut + 1, cut),
+    ):
+        characters = np.frombuffer(buffer, np.uint8, size)
+        # Elements that overlap, one byte apart: unaligned loads, which numpy and the processor do at nearly full speed.
+        loads: _Keys = np.ndarray((len(buffer) - 7,), np.dtype("<u8"), buffer, strides=(1,))
+        begin = 0
+        for at in range(0, size, _BLOCK_BYTES):
+            ends = np.flatnonzero(characters[at : at + _BLOCK_BYTES] == 0x20)
+            if len(ends):
+                ends += at
+                starts = np.empty_like(ends)
+                starts[0] = begin
+                np.add(ends[:-1], 1, out=starts[1:])
+                begin = int(ends[-1]) + 1
+                yield loads, starts, ends, base
+
+
+def _runs(differs: npt.NDArray[np.bool_]) -> tuple[_Ints, _Ints]:
+    """Where the runs of equal neighbours begin, and their lengths. `differs` is about the 2nd, 3rd … element."""
+    first = np.concatenate(([0], np.flatnonzero(differs) + 1))
+    return first, np.diff(first, append=len(differs) + 1)
+
+
+def _words_of(keys: _Keys) -> pa.StringArray:
+    """The words in zero-padded integers, one row a word. They hold no NUL, so every byte that is not 0 is the word's."""
+    table = keys.view(np.uint8).reshape(len(keys), -1)
+    used = table != 0
+    # Eight booleans are eight bytes of 0 and 1: the product's highest byte is their sum.
+    lengths = (used.view(np.uint64) * np.uint64(0x0101010101010101) >> np.uint64(56)).sum(axis=1)
+    offsets = np.zeros(len(keys) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return strings(offsets, table[used])
+
+
+def _count_short(keys: _Keys) -> tuple[pa.StringArray, _Ints]:
+    """Count words of 1 to 8 bytes; zeros stand for words that are counted elsewhere. Sorts `keys` in place."""
+    keys.sort()
+    keys = keys[int(np.searchsorted(keys, 1)) :]
+    if not len(keys):
+        return strings(np.array([0], np.int32), b""), np.empty(0, np.int64)
+    first, count = _runs(keys[1:] != keys[:-1])
+    return _words_of(keys[first]), count
+
+
+def _mix(low: _Keys, high: _Keys) -> _Keys:
+    """A hash of 16 bytes whose upper bits are good: two odd multipliers (from the golden ratio and from splitmix64)."""
+    mixed = (low * np.uint64(0x9E3779B97F4A7C15)) ^ high
+    mixed ^= mixed >> np.uint64(32)
+    return mixed * np.uint64(0xBF58476D1CE4E5B9)
+
+
+def _count_pairs(low: _Keys, high: _Keys) -> tuple[pa.StringArray, _Ints]:
+    """Count words of 9 to 16 bytes.
+
+    Equal words come together by sorting hashes; the row's number rides in the lowest bits, which spares an argsort
+    (five times a sort). What is equal is decided by the words themselves. Where two words share a hash, their rows may
+    alternate: those few rows are put in order by an ordinary sort.
+    """
+    bits = np.uint64(len(low).bit_length())
+    packed = (_mix(low, high) >> bits << bits) | np.arange(len(low), dtype=np.uint64)
+    packed.sort()
+    row = (packed & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+    hashed = packed >> bits
+    low, high = low[row], high[row]
+    differs = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+    clashes = hashed[1:][differs & (hashed[1:] == hashed[:-1])]
+    if len(clashes):
+        mixed_up = np.flatnonzero(np.isin(hashed, clashes))
+        order = mixed_up[np.lexsort((high[mixed_up], low[mixed_up], hashed[mixed_up]))]
+        low[mixed_up], high[mixed_up] = low[order], high[order]
+        differs = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+    first, count = _runs(differs)
+    return _words_of(np.stack((low[first], high[first]), axis=1)), count
+
+
+def _count_tokens(text: bytes, bounds: _Ints) -> tuple[pa.StringArray, _Ints]:
+    """Count words of any length and content by Arrow's hash table: every other element between the bounds is a word."""
+    everything = pa.BinaryArray.from_buffers(
+        pa.binary(),
+        len(bounds) - 1,
+        [None, pa.py_buffer(bounds.astype(np.int32)), pa.py_buffer(text)],
+    )
+    counted = everything.take(int64s(np.arange(0, len(bounds), 2))).value_counts()
+    word = counted.field("values")
+    string = pa.StringArray.from_buffers(len(word), word.buffers()[1], word.buffers()[2])
+    return string, integers(counted.field("counts"))

@@ -1,0 +1,224 @@
+"""Counts a batch on Spark with the same reader and kernel, inside `mapInArrow`: no Spark Kafka jar, also over Connect.
+
+Two stages. The first reads and counts pieces of the splits and emits (window, word, count) partials; Spark sums them by
+(window, word); the second writes each partition's sums, sorted, as files of the batch's attempt. Only file names and
+proofs come back to the driver, so nothing there grows with the number of words.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wordtide.batch import (
+    Batch,
+    Counted,
+    DataFile,
+    FileSplit,
+    KafkaSplit,
+    Split,
+    SplitProof,
+)
+from wordtide.counting.accumulate import Accumulator
+from wordtide.counting.kernel import count_words
+from wordtide.counting.local import Target
+from wordtide.counting.tokenizer import Tokenizer
+from wordtide.errors import (
+    PlanAgain,
+    WordtideError,
+)
+from wordtide.sources.base import SplitReader
+from wordtide.table.files import write_counts
+from wordtide.table.ledger import merge_proofs
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+PIECES_A_TASK = 2
+"""More pieces balance better, fewer make smaller partials."""
+
+_PARTIAL = pa.schema([("window_start", pa.int64()), ("word", pa.string()), ("count", pa.int64())])
+_PARTIAL_DDL = "window_start bigint, word string, count bigint"
+_RESULT = pa.schema([("what", pa.string()), ("json", pa.string())])
+_RESULT_DDL = "what string, json string"
+# Partials with this window are not counts but news from a task: proofs, or the error that ended it.
+_NEWS = -(2**63)
+
+
+class SparkEngine:
+    """Counts on Spark; the session is made when first needed and stays.
+
+    Args:
+        session: Returns the session.
+        tasks: How many tasks run at once.
+    """
+
+    name = "spark"
+
+    def __init__(self, session: Callable[[], SparkSession], tasks: int) -> None:
+        self._session = session
+        self._tasks = tasks
+
+    def count(
+        self,
+        batch: Batch,
+        reader: SplitReader,
+        tokenizer: Tokenizer,
+        target: Target,
+        after_read: Callable[[], None],
+    ) -> Counted:
+        """Count a batch's splits and write its count files; see `LocalEngine.count`."""
+        spark = self._session()
+        started = time.monotonic()
+        pieces = reader.cut(batch.splits, self._tasks * PIECES_A_TASK)
+        partials = spark.range(0, len(pieces), 1, len(pieces)).mapInArrow(
+            _CountPieces(tuple(tuple(piece) for piece in pieces), reader, tokenizer),
+            _PARTIAL_DDL,
+        )
+        sums = partials.groupBy("window_start", "word").sum("count")
+        news = sums.mapInArrow(_WriteSums(target), _RESULT_DDL).collect()
+        after_read()
+        return _summed(
+            batch,
+            [(row["what"], json.loads(row["json"])) for row in news],
+            time.monotonic() - started,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _CountPieces:
+    """The first stage, as a value that Spark can ship."""
+
+    pieces: tuple[tuple[Split, ...], ...]
+    reader: SplitReader
+    tokenizer: Tokenizer
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for index in batch.column(0).to_pylist():
+                try:
+                    yield from self._count(self.pieces[index])
+                except (PlanAgain, WordtideError) as error:
+                    # Raised on the driver instead, where its type still means something.
+                    yield _news(index, "error", _pack(error))
+
+    def _count(self, piece: Sequence[Split]) -> Iterator[pa.RecordBatch]:
+        invalid = 0
+        with Accumulator() as counts:
+            stretches = self.reader.read(piece)
+            while True:
+                try:
+                    stretch = next(stretches)
+                except StopIteration as end:
+                    proofs: tuple[SplitProof, ...] = end.value
+                    break
+                normal = self.tokenizer.normalise(stretch.text)
+                invalid += normal.invalid
+                counts.add(stretch.window, count_words(normal.text, normal.keep_empty))
+            for rows in counts.result():
+                window, word, count = (rows.column(name) for name in ("window_start", "word", "count"))
+                yield pa.record_batch([window.cast(pa.int64()), word, count], schema=_PARTIAL)
+        yield _news(
+            0,
+            "proofs",
+            {"invalid": invalid, "proofs": [asdict(proof) for proof in proofs]},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _WriteSums:
+    """The second stage: writes sums, passes news on."""
+
+    target: Target
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        target = self.target
+        with Accumulator() as sums:
+            for batch in batches:
+                table = pa.table(batch.columns, names=["window", "word", "count"])
+                is_news = pc.equal(table.column("window"), _NEWS)
+                news = table.filter(is_news)
+                if len(news):
+                    yield _result([json.loads(text) for text in news.column("word").to_pylist()])
+                    table = table.filter(pc.invert(is_news))
+                if len(table):
+                    sums.add_table(table)
+            try:
+                # A retried or speculative task must not write where its twin does.
+                tag = f"-{uuid.uuid4().hex}"
+                files = list(
+                    write_counts(
+                        target.storage,
+                        target.root,
+                        target.folder,
+                        target.number,
+                        target.day,
+                        sums.result(),
+                        tag,
+                    )
+                )
+            except WordtideError as error:
+                yield _result([{"what": "error", **_pack(error)}])
+                return
+            written = [{"what": "file", **asdict(file)} for file in files]
+            yield _result(
+                [
+                    *written,
+                    {"what": "totals", "words": sums.words, "distinct": sums.distinct},
+                ]
+            )
+
+
+def _news(index: int, what: str, content: dict[str, Any]) -> pa.RecordBatch:
+    # The uuid keeps two equal pieces of news apart when Spark groups by word.
+    text = json.dumps({"what": what, "id": uuid.uuid4().hex, "piece": index, **content})
+    return pa.record_batch([[_NEWS], [text], [0]], schema=_PARTIAL)
+
+
+def _result(items: Sequence[dict[str, Any]]) -> pa.RecordBatch:
+    return pa.record_batch(
+        [[item["what"] for item in items], [json.dumps(item) for item in items]],
+        schema=_RESULT,
+    )
+
+
+def _pack(error: Exception) -> dict[str, Any]:
+    # Wordtide's errors pickle; JSON carries them beside the other news.
+    return {"pickled": base64.b64encode(pickle.dumps(error)).decode()}
+
+
+def _proof(packed: dict[str, Any]) -> SplitProof:
+    split = packed.pop("split")
+    return SplitProof(FileSplit(**split) if "path" in split else KafkaSplit(**split), **packed)
+
+
+def _summed(batch: Batch, news: Sequence[tuple[str, dict[str, Any]]], seconds: float) -> Counted:
+    for what, packed in news:
+        if what == "error":
+            # Written by our own tasks a moment ago, not by a stranger.
+            error: Exception = pickle.loads(base64.b64decode(packed["pickled"]))  # noqa: S301
+            raise error
+    files = tuple(
+        DataFile(packed["path"], packed["size"], packed["partition"], packed["stats"])
+        for what, packed in news
+        if what == "file"
+    )
+    proofs = [_proof(proof) for what, packed in news if what == "proofs" for proof in packed["proofs"]]
+    return Counted(
+        files,
+        merge_proofs(batch.splits, proofs),
+        words=sum(packed["words"] for what, packed in news if what == "totals"),
+        distinct=sum(packed["distinct"] for what, packed in news if what == "totals"),
+        invalid=sum(packed["invalid"] for what, packed in news if what == "proofs"),
+        engine=SparkEngine.name,
+        seconds={"count": seconds},
+    )

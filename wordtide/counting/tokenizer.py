@@ -1,0 +1,177 @@
+"""What a word is: three tokenizers, each a rule in plain Python and a fast way to the same result.
+
+The fast way does not split. It rewrites a text so that the one byte 0x20 is its only separator; splitting and counting is
+then the same for all three and is the kernel's job. A text is lines (or Kafka values) joined by one space: that changes no
+result, because a line's end separates words exactly as a space does.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+# The characters str.split() splits on: those of ASCII, and the others as UTF-8, by their first byte.
+_ASCII_BLANKS = bytes([*range(0x09, 0x0E), *range(0x1C, 0x21)])
+_OTHER_BLANKS = (
+    0x85,
+    0xA0,
+    0x1680,
+    *range(0x2000, 0x200B),
+    0x2028,
+    0x2029,
+    0x202F,
+    0x205F,
+    0x3000,
+)
+_BLANK_TABLE = bytes.maketrans(_ASCII_BLANKS, b" " * len(_ASCII_BLANKS))
+_BLANK_SEQUENCES: dict[int, list[bytes]] = {}
+for _sequence in (chr(code).encode() for code in _OTHER_BLANKS):
+    _BLANK_SEQUENCES.setdefault(_sequence[0], []).append(_sequence)
+
+
+def _is_word_character(character: str) -> bool:
+    return character.isalnum() or character == "_" or unicodedata.category(character).startswith("M")
+
+
+_ASCII_WORDS = bytes(
+    ord(c.lower()) if c.isascii() and _is_word_character(c) else (0x20 if c.isascii() else ord(c))
+    for c in map(chr, range(256))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """A text ready for the kernel.
+
+    Attributes:
+        text: Valid UTF-8 whose only separator is 0x20.
+        keep_empty: Whether the empty strings between two separators, and before and after the text's end, are words.
+        invalid: How many U+FFFD the decoding of invalid UTF-8 put in (those that were in the source are not counted).
+    """
+
+    text: bytes
+    keep_empty: bool
+    invalid: int
+
+
+class Tokenizer(StrEnum):
+    """The rule that cuts a line into words, by the name it has in `streams.yaml`."""
+
+    SPACE = "space"
+    """Exactly `str.split(" ")`, empty strings included."""
+    WHITESPACE = "whitespace"
+    """Exactly `str.split()`."""
+    WORDS = "words"
+    """Of `str.lower()`: the longest runs of alphanumeric characters, `_` and combining marks."""
+
+    def normalise(self, text: bytes) -> Normalised:
+        """Rewrite a text so that 0x20 is its only separator.
+
+        Args:
+            text: One or more lines or values joined by one 0x20 each; any bytes.
+
+        Returns:
+            The text as the kernel counts it. Invalid UTF-8 is replaced as `bytes.decode("utf-8", "replace")` does.
+        """
+        match self:
+            case Tokenizer.SPACE:
+                valid, invalid = _valid_utf8(text)
+                return Normalised(valid, True, invalid)
+            case Tokenizer.WHITESPACE:
+                valid, invalid = _valid_utf8(text)
+                return Normalised(_blanks_to_spaces(valid), False, invalid)
+            case Tokenizer.WORDS:
+                if text.isascii():
+                    return Normalised(text.translate(_ASCII_WORDS), False, 0)
+                characters, invalid = _decode(text)
+                return Normalised(_words_to_spaces(characters), False, invalid)
+
+
+def reference(name: str, line: bytes) -> list[str]:
+    """The words of one line, by the rule and without any thought for speed. Tests compare everything else with this.
+
+    Args:
+        name: A tokenizer's name.
+        line: The bytes of one line or value, without its line end.
+    """
+    text = line.decode("utf-8", "replace")
+    if name == Tokenizer.SPACE:
+        return text.split(" ")
+    if name == Tokenizer.WHITESPACE:
+        return text.split()
+    spaced = "".join(c if _is_word_character(c) else " " for c in text.lower())
+    return [word for word in spaced.split(" ") if word]
+
+
+def _valid_utf8(text: bytes) -> tuple[bytes, int]:
+    if text.isascii():
+        return text, 0
+    offsets = pa.py_buffer(np.array([0, len(text)], np.int64))
+    try:
+        # Arrow's validation takes half the time of a decoding and builds nothing.
+        pa.LargeStringArray.from_buffers(1, offsets, pa.py_buffer(text)).validate(full=True)
+    except pa.ArrowInvalid:
+        characters, invalid = _decode(text)
+        return characters.encode(), invalid
+    return text, 0
+
+
+def _decode(text: bytes) -> tuple[str, int]:
+    try:
+        return text.decode(), 0
+    except UnicodeDecodeError:
+        characters = text.decode("utf-8", "replace")
+        # A U+FFFD of the source survives whatever stands before it: its first byte begins a character everywhere.
+        return characters, characters.count("\ufffd") - text.count("\ufffd".encode())
+
+
+def _blanks_to_spaces(text: bytes) -> bytes:
+    spaced = text.translate(_BLANK_TABLE)
+    if spaced.isascii():
+        return spaced
+    characters = np.frombuffer(bytearray(spaced), np.uint8)
+    for first, sequences in _BLANK_SEQUENCES.items():
+        if first not in spaced:
+            continue
+        begins = np.flatnonzero(characters == first)
+        for sequence in sequences:
+            at = begins
+            for position, byte in enumerate(sequence[1:], 1):
+                at = at[characters[at + position] == byte]
+            for position in range(len(sequence)):
+                characters[at + position] = 0x20
+    return characters.tobytes()
+
+
+def _words_to_spaces(characters: str) -> bytes:
+    # Lower-casing is one character to one character, whatever stands beside it, except for these two: a sigma looks at its
+    # neighbours, a dotted I becomes two characters. Only then the slow, whole str.lower() is needed.
+    if "\u03a3" in characters or "\u0130" in characters:
+        characters = characters.lower()
+    wide = characters.encode("utf-16-le")
+    if len(wide) == 2 * len(characters):
+        return _plane(0).astype("<u2")[np.frombuffer(wide, "<u2")].tobytes().decode("utf-16-le").encode()
+    codes = np.frombuffer(characters.encode("utf-32-le"), "<u4")
+    planes = codes >> 16
+    mapped = _plane(0)[codes & 0xFFFF]
+    for plane in np.unique(planes[planes > 0]).tolist():
+        chosen = planes == plane
+        mapped[chosen] = _plane(plane)[codes[chosen] & 0xFFFF]
+    return mapped.tobytes().decode("utf-32-le").encode()
+
+
+@cache
+def _plane(number: int) -> npt.NDArray[np.uint32]:
+    """What each of a Unicode plane's 65,536 code points becomes under `words`: its lower case, or a space."""
+    table = np.full(0x10000, 0x20, "<u4")
+    for low in range(0x10000):
+        lower = chr((number << 16) + low).lower()
+        if len(lower) == 1 and _is_word_character(lower):
+            table[low] = ord(lower)
+    return table

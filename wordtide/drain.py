@@ -1,0 +1,252 @@
+"""The drain: plan → read → count → prove → commit, batch after batch. The only place that strings effects together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from wordtide.batch import Batch, Committed, Counted
+from wordtide.config import EngineName, Stream
+from wordtide.counting.local import Target
+from wordtide.counting.tokenizer import Tokenizer
+from wordtide.errors import PlanAgain, SourceUnavailable
+from wordtide.planning.pace import Moment, Pace, choose_engine, next_wait
+from wordtide.reading.files import CorruptFile, NotReady
+from wordtide.sources.base import Source, SourcePlan, SplitReader
+from wordtide.table.commit import Snapshot, WordCounts
+from wordtide.table.files import utc_now
+from wordtide.table.ledger import Ledger
+from wordtide.table.maintain import compact_if_needed
+
+log = logging.getLogger("wordtide")
+
+PLAN_AGAIN_LIMIT = 50
+"""Plans in a row that come to nothing (lost races, files that keep changing) before a drain gives up."""
+CONFIRM_SECONDS = 1.0
+"""A loss is believed when a second look, this much later, shows it too."""
+FUTURE_SECONDS = 86_400
+"""Timestamps further ahead than this are absurd."""
+COMPACT_EVERY = 50
+"""Batches between two looks at the number of live files."""
+
+
+class Step(StrEnum):
+    """The points between which a batch is in one state; the fault kit stops processes at them."""
+
+    READ = "after-read"
+    WRITE = "after-write"
+    COMMIT = "in-commit"
+    REPORT = "after-commit"
+
+
+def reached(step: Step) -> None:
+    """Mark a step. Does nothing; the fault kit replaces it."""
+
+
+class Engine(Protocol):
+    """Counts a batch."""
+
+    name: str
+
+    def count(
+        self,
+        batch: Batch,
+        reader: SplitReader,
+        tokenizer: Tokenizer,
+        target: Target,
+        after_read: Callable[[], None],
+    ) -> Counted:
+        """Read and count a batch's splits, write its count files, and return what it counted with a proof a split."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a drain did.
+
+    Attributes:
+        batches: Batches committed, ledger-only ones included.
+        words: Words counted.
+        records: Records, or lines of files.
+        backlog: Records or files that waited when it ended.
+        parked: What waits for a decision.
+        last: The last batch number of the table.
+        position: What the table has taken, as one line.
+    """
+
+    batches: int = 0
+    words: int = 0
+    records: int = 0
+    backlog: int = 0
+    parked: list[str] = field(default_factory=list)
+    last: int = -1
+    position: str = ""
+
+    def add(self, committed: Committed) -> None:
+        """Take in one more batch."""
+        self.batches += 1
+        self.last = committed.batch.number
+        if committed.counted:
+            self.words += committed.counted.words
+            self.records += sum(proof.records or proof.lines for proof in committed.counted.proofs)
+
+
+class Drain:
+    """Drains one stream into its table. One thread; `stop` may be set from another.
+
+    Args:
+        stream: The stream.
+        source: Its topic or folder.
+        table: Its table.
+        engines: By name; `spark` may be missing where it is never chosen.
+        run_id: Goes into the ledger.
+        on_commit: Called after each commit; must be quick.
+        stop: Ends the drain after the batch in hand.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        source: Source,
+        table: WordCounts,
+        engines: Mapping[EngineName, Engine],
+        *,
+        run_id: str,
+        on_commit: Callable[[Committed], None],
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._stream = stream
+        self._source = source
+        self._table = table
+        self._engines = engines
+        self._run_id = run_id
+        self._on_commit = on_commit
+        self._stop = stop or threading.Event()
+        self._ledger: Ledger | None = None
+        self._suspected: frozenset[str] = frozenset()
+        self._since_compaction = COMPACT_EVERY
+
+    def run(self, pace: Pace) -> Summary:
+        """Take batches until the pace says to end.
+
+        Raises:
+            WordtideError: One line; everything committed so far stays.
+        """
+        summary = Summary()
+        if pace.by_hand:
+            self._snapshot()
+            self._source.fix_ends()
+        began = last_data = time.monotonic()
+        fruitless = 0
+        while not self._stop.is_set():
+            batch_began = time.monotonic()
+            try:
+                plan, committed = self._next(summary)
+            except PlanAgain as reason:
+                fruitless += 1
+                if fruitless >= PLAN_AGAIN_LIMIT:
+                    raise SourceUnavailable(
+                        f"stream {self._stream.name}: gave up after {fruitless} plans in a row; the last: {reason}"
+                    ) from reason
+                log.info("stream %s: planning again: %s", self._stream.name, reason)
+                self._stop.wait(min(0.02 * fruitless, 1.0))
+                continue
+            fruitless = 0
+            now = time.monotonic()
+            if committed is not None:
+                last_data = now
+            wait = next_wait(
+                pace,
+                Moment(now, began, batch_began, last_data, committed is not None, plan.behind, plan.waiting > 0),
+            )
+            if wait is None:
+                break
+            self._stop.wait(wait)
+        if self._ledger is not None:
+            summary.parked = sorted(self._ledger.parked)
+            summary.last = self._ledger.last
+            summary.position = self._ledger.position
+        return summary
+
+    def _snapshot(self) -> Snapshot:
+        """Open the table, founding it first where there is none."""
+        snapshot = self._table.snapshot(self._ledger)
+        if snapshot is None:
+            self._table.found(self._source.found(), uuid.uuid4().hex, self._run_id)
+            snapshot = self._table.snapshot()
+            if snapshot is None:
+                raise SourceUnavailable(f"table {self._table.uri} is not there right after it was founded")
+        self._ledger = snapshot.ledger
+        return snapshot
+
+    def _next(self, summary: Summary) -> tuple[SourcePlan, Committed | None]:
+        """Plan and, if there is anything to take, commit one batch."""
+        started = time.monotonic()
+        snapshot = self._snapshot()
+        plan = self._source.plan(snapshot.ledger, snapshot.position)
+        summary.backlog = plan.backlog
+        if plan.parked and not self._confirmed(plan):
+            self._stop.wait(CONFIRM_SECONDS)
+            raise PlanAgain(f"{plan.parked[0].what}: {plan.parked[0].reason}; looking a second time")
+        if not plan.parked and not plan.splits:
+            return plan, None
+        batch = Batch(
+            self._stream.name,
+            snapshot.next_batch,
+            uuid.uuid4().hex,
+            utc_now(),
+            snapshot.version,
+            # What is parked is recorded by itself, so that a failing read never keeps it from the ledger.
+            () if plan.parked else plan.splits,
+            (snapshot.batch_transaction(), *(() if plan.parked else plan.transactions)),
+            plan.parked,
+            plan.backlog,
+            plan.behind or bool(plan.parked and plan.splits),
+        )
+        try:
+            counted = None if plan.parked else self._count(batch, snapshot.ledger, time.monotonic() - started)
+        except (CorruptFile, NotReady) as problem:
+            self._source.reject(problem)
+            raise PlanAgain(str(problem)) from problem
+        reached(Step.COMMIT)
+        committed = self._table.commit(snapshot, batch, counted, self._run_id)
+        reached(Step.REPORT)
+        summary.add(committed)
+        self._on_commit(committed)
+        self._compact()
+        return plan, committed
+
+    def _confirmed(self, plan: SourcePlan) -> bool:
+        found = frozenset(parked.what for parked in plan.parked)
+        confirmed = found <= self._suspected
+        self._suspected = found
+        return confirmed
+
+    def _count(self, batch: Batch, ledger: Ledger, planning: float) -> Counted:
+        config = self._stream.config
+        engine = self._engines[choose_engine(config, batch.splits)]
+        latest_ms = int((batch.planned_at.timestamp() + FUTURE_SECONDS) * 1000)
+        target = Target.of(batch, self._table.storage, self._table.root)
+        counted = engine.count(
+            batch,
+            self._source.reader(latest_ms),
+            config.tokenizer,
+            target,
+            lambda: reached(Step.READ),
+        )
+        counted.seconds["plan"] = planning
+        reached(Step.WRITE)
+        self._source.verify(ledger, batch.splits)
+        return counted
+
+    def _compact(self) -> None:
+        """Keep live files few between batches: they drive the cost of every commit."""
+        self._since_compaction += 1
+        if self._since_compaction >= COMPACT_EVERY:
+            self._since_compaction = 0
+            compact_if_needed(self._table.uri)

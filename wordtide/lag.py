@@ -1,0 +1,54 @@
+"""What waits to be counted: looked at by sensors and by `wordtide lag`, without taking or founding anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wordtide.config import Stream
+from wordtide.connection import KafkaConnection
+from wordtide.storage import HdfsAddress
+from wordtide.table.commit import WordCounts
+from wordtide.table.ledger import Ledger
+from wordtide.wiring import open_source
+
+_known: dict[str, Ledger] = {}
+"""Ledgers by table, so that a tick reads only what is new. A hint: `snapshot` checks it against the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a stream's source offers beyond its table.
+
+    Attributes:
+        founded: Whether there is a table; if not, a drain must found it (`start: latest` is resolved then).
+        something: Whether a batch could be taken, or a loss recorded.
+        unfinished: Files that are too young or still being written.
+    """
+
+    founded: bool
+    something: bool
+    unfinished: int
+
+
+def look(
+    stream: Stream,
+    table: WordCounts,
+    kafka: Callable[[], KafkaConnection],
+    hdfs: Callable[[], HdfsAddress | None],
+) -> Waiting:
+    """Return what waits for a stream.
+
+    Raises:
+        WordtideError: The source or the table cannot be looked at.
+    """
+    snapshot = table.snapshot(_known.get(table.uri))
+    if snapshot is None:
+        return Waiting(founded=False, something=True, unfinished=0)
+    _known[table.uri] = snapshot.ledger
+    source = open_source(stream, kafka() if stream.config.kafka else None, hdfs())
+    try:
+        plan = source.plan(snapshot.ledger, snapshot.position)
+    finally:
+        source.close()
+    return Waiting(True, bool(plan.splits or plan.parked), plan.waiting)

@@ -1,0 +1,247 @@
+"""Which landed files to take next: pure decisions over a listing and what the table has taken."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+
+from wordtide.batch import FileSplit, Parked
+from wordtide.errors import ConfigError
+from wordtide.storage.base import FileInfo
+
+_HIDDEN = re.compile(r"(?:^|/)[._]")
+_FOREIGN_SUFFIXES = (
+    "7z ace arj br brotli bzip2 cab cpio deflate jar lha lz lz4 lzh lzma lzo lzo_deflate lzop rar s2 snappy "
+    "sz tar taz tbz tbz2 tgz tlz txz tzst xz z zip zipx zpaq zz"
+)
+_FOREIGN = frozenset(_FOREIGN_SUFFIXES.split())
+
+
+class Compression(StrEnum):
+    """How a file's bytes become text."""
+
+    PLAIN = "plain"
+    GZIP = "gzip"
+    BZ2 = "bz2"
+    ZSTD = "zstd"
+
+
+_OWN = {
+    "gz": Compression.GZIP,
+    "gzip": Compression.GZIP,
+    "bz2": Compression.BZ2,
+    "zst": Compression.ZSTD,
+    "zstd": Compression.ZSTD,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LandingPlan:
+    """What one look at a landing folder leads to.
+
+    Attributes:
+        splits: Whole files to take now, oldest first.
+        parked: Files that wait for an operator from now on.
+        waiting: Files that are too young or still being written: look again.
+        backlog_files: Complete files not taken yet, those in ``splits`` included.
+        backlog_bytes: Their length in all.
+        behind: The caps left complete files out.
+    """
+
+    splits: tuple[FileSplit, ...]
+    parked: tuple[Parked, ...]
+    waiting: int
+    backlog_files: int
+    backlog_bytes: int
+    behind: bool
+
+
+def is_candidate(relative_path: str, glob: str) -> bool:
+    """Return whether a file may be meant for us, by its path below the landing folder alone.
+
+    Never: a name or folder that starts with ``.`` or ``_``; a name that ends with ``._COPYING_`` or ``.tmp`` or
+    holds ``.inprogress``. In ``glob``, ``**/`` is any number of folders, also none, and ``*``, ``?``, ``[a-z]`` and
+    ``[!a]`` are as in a shell.
+
+    Raises:
+        ConfigError: ``glob`` cannot be understood.
+    """
+    if _HIDDEN.search(relative_path):
+        return False
+    name = relative_path.rpartition("/")[2]
+    if name.endswith(("._COPYING_", ".tmp")) or ".inprogress" in name:
+        return False
+    return _pattern(glob).fullmatch(relative_path) is not None
+
+
+def compression_of(path: str) -> Compression | None:
+    """Return how a file is compressed by its suffix, in any case; None for a compression or archive not read here."""
+    name = path.rpartition("/")[2].lower()
+    stem, dot, suffix = name.rpartition(".")
+    if not dot or (suffix not in _OWN and suffix not in _FOREIGN):
+        return Compression.PLAIN
+    # words.tar.gz is an archive, words.gz.gz is compressed twice: neither is text once unpacked.
+    inner = stem.rpartition(".")[2] if "." in stem else ""
+    if inner in _FOREIGN or inner in _OWN:
+        return None
+    return _OWN.get(suffix)
+
+
+def plan_landing(
+    listing: Iterable[FileInfo],
+    taken: Mapping[str, tuple[int, int]],
+    parked: Collection[str],
+    *,
+    now_ms: int,
+    min_age_s: float,
+    max_files: int,
+    max_bytes: int,
+    under_construction: Callable[[str], bool],
+    suspects: Collection[str] = (),
+) -> LandingPlan:
+    """Decide what to take.
+
+    A file is complete when its mtime is at least ``min_age_s`` away from now, in either direction: one from the
+    future tells nothing about its age and must not wait for ever. On HDFS it must not be open either. That question
+    costs a request each, so it is put only for lengths that let an open file pass for a complete one: 0 and whole
+    blocks. Of any other open file the reader gets fewer bytes than planned (hdfs-native ignores an unfinished block)
+    and refuses it; the next plan gets it as a suspect.
+
+    Args:
+        listing: The candidates among the files below the landing folder; see `is_candidate`.
+        taken: Path → (length, mtime) of what the table has.
+        parked: What waits for an operator; skipped.
+        now_ms: ms since the epoch.
+        min_age_s: Seconds a file must have been left alone.
+        max_files: At most so many files; at least one is taken.
+        max_bytes: At most so many bytes; a single larger file is taken alone.
+        under_construction: Whether a writer has the file open.
+        suspects: Paths to ask about whatever their length.
+
+    Returns:
+        The plan. 10,000 unknown files take some tens of ms.
+    """
+    min_age_ms = int(min_age_s * 1000)
+    oldest_young, newest_young = now_ms - min_age_ms, now_ms + min_age_ms
+    waiting = 0
+    complete: list[tuple[int, str, int, int]] = []
+    to_park: list[Parked] = []
+    for path, length, mtime, block_size in listing:
+        known = taken.get(path)
+        if known is not None and known == (length, mtime):
+            continue
+        what, reason = _objection(path, length, mtime, known)
+        if what in parked:
+            continue
+        if oldest_young < mtime < newest_young:
+            waiting += 1
+        elif reason is not None:
+            to_park.append(Parked(what, reason, FileSplit(what, length, mtime, 0, length)))
+        else:
+            complete.append((mtime, path, length, block_size))
+    complete.sort()
+    splits: list[FileSplit] = []
+    planned_bytes = 0
+    unfinished_bytes = unfinished = 0
+    for mtime, path, length, block_size in complete:
+        if splits and (len(splits) >= max_files or planned_bytes + length > max_bytes):
+            break
+        doubtful = length == 0 or (block_size > 0 and length % block_size == 0) or path in suspects
+        if doubtful and under_construction(path):
+            unfinished += 1
+            unfinished_bytes += length
+            continue
+        splits.append(FileSplit(path, length, mtime, 0, length))
+        planned_bytes += length
+    backlog_files = len(complete) - unfinished
+    return LandingPlan(
+        splits=tuple(splits),
+        parked=tuple(sorted(to_park, key=lambda entry: entry.what)),
+        waiting=waiting + unfinished,
+        backlog_files=backlog_files,
+        backlog_bytes=sum(entry[2] for entry in complete) - unfinished_bytes,
+        behind=backlog_files > len(splits),
+    )
+
+
+def cut(split: FileSplit, size: int) -> list[FileSplit]:
+    """Return a file as byte ranges of at most ``size`` bytes for readers side by side; if compressed, whole."""
+    if split.end - split.start <= size or compression_of(split.path) is not Compression.PLAIN:
+        return [split]
+    starts = range(split.start, split.end, size)
+    return [replace(split, start=start, end=min(start + size, split.end)) for start in starts]
+
+
+@lru_cache(maxsize=64)
+def _pattern(glob: str) -> re.Pattern[str]:
+    """Translate a glob; `fnmatch` is no help, its ``*`` crosses folders."""
+    out: list[str] = []
+    at = 0
+    while at < len(glob):
+        char = glob[at]
+        at_component = at == 0 or glob[at - 1] == "/"
+        if at_component and glob.startswith("**/", at):
+            while glob.startswith("**/", at):
+                at += 3
+            out.append("(?:.*/)?")
+            continue
+        if at_component and glob[at:] == "**":
+            out.append(".*")
+            break
+        at += 1
+        if char == "*":
+            while glob.startswith("*", at):
+                at += 1
+            out.append("[^/]*")
+        elif char == "?":
+            out.append("[^/]")
+        elif char == "[":
+            # As in a shell, `]` right after the opening is a member, and an unclosed `[` is just a character.
+            close = glob.find("]", at + (2 if glob.startswith("!", at) else 1))
+            if close < 0:
+                out.append(r"\[")
+                continue
+            members = glob[at:close]
+            negated = "^" if members.startswith("!") else ""
+            members = re.sub(r"([\\\[\]^&~|])", r"\\\1", members.removeprefix("!"))
+            out.append(f"(?!/)[{negated}{members}]")
+            at = close + 1
+        else:
+            out.append(re.escape(char))
+    try:
+        return re.compile("".join(out), re.DOTALL)
+    except re.error as error:
+        raise ConfigError(f"glob {glob!r} cannot be understood ({error})") from error
+
+
+def _objection(path: str, length: int, mtime: int, known: tuple[int, int] | None) -> tuple[str, str | None]:
+    """Return the name by which a file is parked, and why it must be, if it must."""
+    if not path.isascii():
+        name = path.encode("utf-8", "backslashreplace").decode("utf-8")
+        if name != path:
+            # The listing's stand-ins for foreign bytes are no characters: no table can hold them.
+            return name, "its name is not UTF-8; rename it"
+    if known is not None:
+        return path, f"replaced: taken as {_identity(*known)}, now {_identity(length, mtime)}"
+    if compression_of(path) is None:
+        return path, f"compression or archive {_suffix(path)!r} is not read; decompress it, or use gzip, bz2 or zstd"
+    return path, None
+
+
+def _suffix(path: str) -> str:
+    """Return the suffix that matters for reading: the last, with the one before it if that is such a one too."""
+    *before, inner, last = ("", *path.rpartition("/")[2].split("."))
+    return f".{inner}.{last}" if before and inner.lower() in _FOREIGN | _OWN.keys() else f".{last}"
+
+
+def _identity(length: int, mtime: int) -> str:
+    """Return a file's length and time for people."""
+    try:
+        moment = datetime.fromtimestamp(mtime / 1000, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        moment = f"{mtime} ms since 1970"
+    return f"{length} bytes of {moment}"

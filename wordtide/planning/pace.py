@@ -1,0 +1,85 @@
+"""When the next batch is taken, when a drain ends, and which engine counts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wordtide.batch import FileSplit, Split
+from wordtide.config import EngineName, StreamConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a drain goes on. All times are in seconds.
+
+    Attributes:
+        interval: From the start of one batch to the start of the next.
+        linger: How long a quiet source is watched before the drain ends.
+        max_run: When a drain ends whatever waits; the next run goes on.
+        by_hand: A run by hand: take what was there at its start, then end.
+        grace: By hand: how long to wait, once, for files that are too young.
+    """
+
+    interval: float
+    linger: float
+    max_run: float
+    by_hand: bool = False
+    grace: float = 0.0
+
+    @classmethod
+    def of(cls, config: StreamConfig, *, by_hand: bool) -> Pace:
+        """Return the pace a stream's configuration asks for."""
+        young = config.landing.min_age if config.landing else 0.0
+        return cls(config.interval, config.linger, config.max_run, by_hand, young + 1.0 if young else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where a drain stands after a look at its source. Times are seconds of one monotonic clock.
+
+    Attributes:
+        now: This moment.
+        began: When the drain began.
+        batch_began: When the last batch, or look, began.
+        last_data: When a batch was last taken; the drain's begin before any.
+        took: Whether this look led to a batch.
+        behind: Whether caps left something out of it.
+        waiting: Whether files wait that are too young or unfinished.
+    """
+
+    now: float
+    began: float
+    batch_began: float
+    last_data: float
+    took: bool
+    behind: bool
+    waiting: bool
+
+
+def next_wait(pace: Pace, moment: Moment) -> float | None:
+    """Return the seconds to sleep before the next look, or None to end the drain."""
+    if pace.by_hand:
+        # max_run does not end a run by hand: its ends are fixed, so it ends by itself.
+        if moment.behind or moment.took:
+            return 0.0
+        graced = moment.now - moment.began >= pace.grace
+        return None if graced or not moment.waiting else min(0.5, pace.grace)
+    if moment.now - moment.began >= pace.max_run:
+        return None
+    if moment.behind:
+        return 0.0
+    if moment.now - moment.last_data >= pace.linger and not moment.took:
+        return None
+    return max(0.0, moment.batch_began + pace.interval - moment.now)
+
+
+def choose_engine(config: StreamConfig, splits: Sequence[Split]) -> EngineName:
+    """Return the engine for a batch: small ones are counted in the process, where no JVM is needed."""
+    if config.engine is not EngineName.AUTO:
+        return config.engine
+    if config.kafka is not None:
+        size = sum(split.end - split.start for split in splits)
+        return EngineName.LOCAL if size <= config.local_records else EngineName.SPARK
+    size = sum(split.length for split in splits if isinstance(split, FileSplit))
+    return EngineName.LOCAL if size <= config.local_bytes else EngineName.SPARK

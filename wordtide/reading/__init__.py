@@ -1,0 +1,1 @@
+"""A split reads itself as text."""

@@ -1,0 +1,42 @@
+"""What readers hand to the kernel: stretches of text, each of one event-time window."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from wordtide.batch import SplitProof
+
+EARLIEST_MS = 0
+"""Timestamps before 1970 (Kafka's -1 is "none") are clamped to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Lines or values of one window, joined by one space each.
+
+    Joining by a space is exact for every tokenizer: a line's end separates words just as a space does. A stretch may
+    also begin or end inside a line, at a space that is then in neither stretch.
+
+    Attributes:
+        window: Start of the window, microseconds since the epoch.
+        text: The bytes; at least one (perhaps empty) line.
+    """
+
+    window: int
+    text: bytes
+
+
+Reading = Generator[Text, None, SplitProof]
+"""A split being read: yields text, returns the proof."""
+
+
+def clamp_ms(timestamp_ms: int, latest_ms: int) -> int:
+    """Return a believable timestamp: nothing before 1970, nothing after ``latest_ms`` (ms since the epoch)."""
+    return min(max(timestamp_ms, EARLIEST_MS), latest_ms)
+
+
+def window_start(timestamp_ms: int, window_us: int) -> int:
+    """Return the start (µs since the epoch) of the window of ``window_us`` µs that holds a timestamp in ms."""
+    moment = timestamp_ms * 1000
+    return moment - moment % window_us

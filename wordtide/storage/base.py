@@ -1,0 +1,108 @@
+"""What a storage can do. Paths are absolute and hold neither scheme, host nor port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+CHUNK_BYTES = 4 << 20
+"""Bytes per chunk of a range being read: of the 6 ms that 4 MiB take from HDFS the call itself is 0.5."""
+
+
+class FileInfo(NamedTuple):
+    """A file as a listing shows it. A tuple, because there is one for each file of the folder at each look.
+
+    Attributes:
+        path: Absolute, without host and port.
+        length: Bytes.
+        mtime_ms: Last modification, ms since the epoch.
+        block_size: Bytes of an HDFS block; 0 on a local disk.
+    """
+
+    path: str
+    length: int
+    mtime_ms: int
+    block_size: int
+
+
+class Storage(Protocol):
+    """A local disk or an HDFS. Implementations hold an address only, so they pickle and ship to executors.
+
+    Every method raises SourceUnavailable when the storage does not answer or refuses us, and
+    FileNotFoundError for a missing path unless it says otherwise.
+    """
+
+    @property
+    def parallel_reads(self) -> int:
+        """How many small files are worth reading at once."""
+        ...
+
+    def list_files(self, root: str) -> list[FileInfo]:
+        """Return the files below a folder, recursively, in no particular order.
+
+        Folders named ``.x`` or ``_x`` and linked folders are not entered.
+
+        Raises:
+            SourceUnavailable: ``root`` is missing, no folder, or some folder below it may not be read.
+        """
+        ...
+
+    def stat(self, path: str) -> FileInfo:
+        """Return what a listing shows for one file; FileNotFoundError also when it is a folder."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is a file or folder."""
+        ...
+
+    def read_range(self, path: str, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes ``[start, end)`` in chunks of at most `CHUNK_BYTES`.
+
+        Fewer bytes come when the file holds fewer that can be read (HDFS: the unfinished last block of an open file).
+        """
+        ...
+
+    def write_durably(self, path: str, chunks: Iterable[bytes], *, private: bool = False) -> int:
+        """Write a new file, whole or not at all, flushed to disk, and return its length.
+
+        Args:
+            path: Missing parent folders are made.
+            chunks: The content.
+            private: Nobody else knows the path before this returns, so that no temporary name is needed.
+
+        Raises:
+            FileExistsError: The path is taken; what it holds is untouched.
+            EnvironmentProblem: No room, or no permission to write.
+        """
+        ...
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename a file; FileExistsError, nothing changed, when the target exists."""
+        ...
+
+    def mkdirs(self, path: str) -> None:
+        """Make a folder and its parents; an existing folder is fine."""
+        ...
+
+    def delete(self, path: str) -> bool:
+        """Delete a file, or a folder with all it holds; return whether there was one."""
+        ...
+
+    def under_construction(self, path: str) -> bool:
+        """Return whether a writer has the file open. A local disk cannot tell: False. A missing file: False."""
+        ...
+
+    def namespace(self) -> str:
+        """Return what paths belong to: ``file``, or the cluster id of the HDFS."""
+        ...
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file's or folder's own name marks it as not meant to be read."""
+    return name.startswith((".", "_"))
+
+
+def temporary_name(path: str, token: str) -> str:
+    """Return a hidden name beside ``path`` that no listing takes for a file to read."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/.{name[:150]}.{token}.tmp"

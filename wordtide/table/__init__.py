@@ -1,0 +1,1 @@
+"""The Delta table: schema, commit protocol, ledger, maintenance."""

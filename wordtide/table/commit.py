@@ -1,0 +1,260 @@
+"""The commit protocol (DESIGN §2): compare and set, doubt settled by identity, nothing deleted once commit began."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction
+
+from wordtide.batch import Batch, Committed, Counted, Founding, Status
+from wordtide.batch import Transaction as Txn
+from wordtide.config import Stream, is_url
+from wordtide.errors import EnvironmentProblem, PlanAgain, SourceUnavailable, TableRefused, WordtideError
+from wordtide.storage import Storage
+from wordtide.table.files import attempt_folder, utc_now, write_batch_row
+from wordtide.table.ledger import Ledger, batch_row, describe, fingerprint, founding_row
+from wordtide.table.schema import BATCH_SCHEMA, FORMAT, PARTITION_BY, SCHEMA
+
+BATCH_APP = "wordtide/batch"
+"""The ``txn`` id whose version is the last batch number."""
+RETENTION = timedelta(days=2)
+"""Vacuum leaves younger files alone."""
+STALE_PLAN = RETENTION / 4
+"""A commit may name files that a vacuum has deleted, and Delta would accept it: older plans are made again."""
+COMMIT_RETRIES = 15
+"""Rebases of an append over commits that share no ``txn`` with it, such as a compaction."""
+
+CONFIGURATION = {
+    "delta.checkpointInterval": "20",
+    "delta.logRetentionDuration": "interval 2 days",
+    "delta.deletedFileRetentionDuration": "interval 2 days",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The table at the version a plan is made from. Its handle is private to one batch and never updated."""
+
+    handle: DeltaTable
+    ledger: Ledger
+
+    @property
+    def version(self) -> int:
+        """The Delta version."""
+        return self.handle.version()
+
+    @property
+    def next_batch(self) -> int:
+        """The number the next batch gets."""
+        return self.ledger.last + 1
+
+    def position(self, app_id: str) -> int | None:
+        """Return the stored version of a ``txn`` id."""
+        return self.handle.transaction_version(app_id)
+
+    def batch_transaction(self) -> Txn:
+        """Return the compare-and-set pair of the batch number."""
+        return Txn(BATCH_APP, self.ledger.last, self.next_batch)
+
+
+class WordCounts:
+    """The `word_counts` table of one stream.
+
+    Args:
+        stream: Its stream.
+        uri: What delta-rs opens: a local path or a complete URL.
+        storage: The file system it is on.
+        root: Its folder on that file system.
+    """
+
+    def __init__(self, stream: Stream, uri: str, storage: Storage, root: str) -> None:
+        self.stream = stream
+        self.uri = uri
+        self.storage = storage
+        self.root = root
+
+    def snapshot(self, known: Ledger | None = None) -> Snapshot | None:
+        """Open the table at its newest version, or return None where there is none.
+
+        Args:
+            known: A ledger read earlier; it is caught up rather than read again.
+
+        Raises:
+            TableRefused: Rolled back by RESTORE, other fingerprint, deleted under us, or written by a newer Wordtide.
+            SourceUnavailable: The table's file system does not answer.
+        """
+        handle = self.open()
+        if handle is None:
+            if known is not None:
+                raise TableRefused(f"table {self.uri} was deleted while it was in use; restore it or start again")
+            return None
+        metadata = handle.metadata()
+        if metadata.description != FORMAT:
+            raise TableRefused(
+                f"table {self.uri} is not one this Wordtide can write ({metadata.description!r}, expected {FORMAT!r});"
+                " upgrade Wordtide or name another folder"
+            )
+        ledger = known if known is not None and known.table_id == str(metadata.id) else Ledger(str(metadata.id))
+        stored = handle.transaction_version(BATCH_APP)
+        if stored != ledger.last:
+            ledger.apply(read_batch_rows(handle, after=ledger.last))
+        if stored != ledger.last:
+            raise TableRefused(
+                f"table {self.uri}: the ledger ends at batch {ledger.last}, the log at {stored}; was it RESTOREd?"
+                " Draining on would count twice: restore a whole copy or found a new table"
+            )
+        self._check_meaning(ledger)
+        return Snapshot(handle, ledger)
+
+    def open(self) -> DeltaTable | None:
+        """Return a fresh handle, or None if there is no table."""
+        try:
+            return DeltaTable(self.uri)
+        except TableNotFoundError:
+            return None
+        except (DeltaError, OSError) as error:
+            raise self._unreachable(error) from error
+
+    def _check_meaning(self, ledger: Ledger) -> None:
+        if ledger.fingerprint != fingerprint(self.stream, ledger.identity):
+            raise TableRefused(
+                f"table {self.uri} was founded with another source, tokenizer or window than streams.yaml now says"
+                f" for {self.stream.name} ({describe(self.stream)}); put it back, or name a new stream"
+            )
+
+    def found(self, founding: Founding, attempt: str, run_id: str) -> None:
+        """Create the table with batch 0 in one commit. Losing the race to another founder is no error."""
+        now = utc_now()
+        row = founding_row(self.stream, founding.identity, founding.splits, attempt, run_id, now)
+        full = {**dict.fromkeys(SCHEMA.names), **row, "kind": "batch", "day": now.date()}
+        transactions = [Transaction(txn.app_id, txn.after) for txn in founding.transactions]
+        try:
+            self.storage.mkdirs(self.root)
+            write_deltalake(
+                self.uri,
+                pa.Table.from_pylist([full], schema=SCHEMA),
+                mode="error",
+                partition_by=PARTITION_BY,
+                description=FORMAT,
+                configuration=CONFIGURATION,
+                commit_properties=CommitProperties(
+                    app_transactions=[*transactions, Transaction(BATCH_APP, 0)], max_commit_retries=0
+                ),
+            )
+        except (DeltaError, OSError) as error:
+            if self.open() is None:
+                raise self._unreachable(error) from error
+        self._sync_log(0)
+
+    def commit(self, snapshot: Snapshot, batch: Batch, counted: Counted | None, run_id: str) -> Committed:
+        """Publish a batch: counts, ledger row and positions in one Delta version.
+
+        Args:
+            snapshot: The one the batch was planned from.
+            batch: The plan.
+            counted: Its counts, already written; None for a ledger-only batch.
+            run_id: Whose run this is.
+
+        Raises:
+            PlanAgain: Another writer was first, or the plan is too old. Nothing was published.
+            WordtideError: The commit failed and nothing was published.
+        """
+        handle = snapshot.handle
+        for txn in batch.transactions:
+            if (stored := handle.transaction_version(txn.app_id)) != txn.before:
+                raise PlanAgain(f"{txn.app_id} stands at {stored}, planned from {txn.before}")
+            if txn.before is not None and txn.after <= txn.before:
+                raise ValueError(f"{txn.app_id} would go back from {txn.before} to {txn.after}")
+        committed_at = utc_now()
+        if not timedelta(0) <= committed_at - batch.planned_at < STALE_PLAN:
+            raise PlanAgain(f"batch {batch.number} was planned at {batch.planned_at}, too long ago")
+        status = Status.PUBLISHED if counted else Status.PARKED
+        row = batch_row(batch, status, counted, run_id, committed_at)
+        day = committed_at.date()
+        ledger_file = write_batch_row(self.storage, self.root, attempt_folder(batch.number, batch.attempt), row, day)
+        files = [*(counted.files if counted else ()), ledger_file]
+        now_ms = int(committed_at.timestamp() * 1000)
+        try:
+            handle.create_write_transaction(
+                [AddAction(file.path, file.size, file.partition, now_ms, True, file.stats) for file in files],
+                "append",
+                SCHEMA,
+                PARTITION_BY,
+                commit_properties=CommitProperties(
+                    custom_metadata={"wordtide.batch": str(batch.number), "wordtide.run": run_id},
+                    max_commit_retries=COMMIT_RETRIES,
+                    app_transactions=[Transaction(txn.app_id, txn.after) for txn in batch.transactions],
+                ),
+            )
+        except (DeltaError, OSError) as error:
+            self._settle(batch, error)
+        self._sync_log(snapshot.version + 1)
+        snapshot.ledger.apply([row])
+        return Committed(batch, status, counted, committed_at, snapshot.ledger.position)
+
+    def _settle(self, batch: Batch, error: Exception) -> None:
+        """Return if the attempt's commit happened after all; raise if it did not.
+
+        Equal ``txn`` values prove nothing (a rival on the same plan writes the same ones): only the attempt's uuid in
+        the ledger does.
+        """
+        handle = self.open()
+        last = handle.transaction_version(BATCH_APP) if handle else None
+        if handle is None or last is None or last < batch.number:
+            if isinstance(error, CommitFailedError):
+                raise PlanAgain(f"batch {batch.number} met another commit: {error}") from error
+            raise self._unreachable(error) from error
+        winners = [row for row in read_batch_rows(handle, after=batch.number - 1) if row["batch"] == batch.number]
+        if [row["attempt"] for row in winners] != [batch.attempt]:
+            raise PlanAgain(f"batch {batch.number} was committed by another drain") from error
+
+    def _sync_log(self, version: int) -> None:
+        """Make log entries from ``version`` on survive a power cut; delta-rs links them without fsync."""
+        if is_url(self.uri):
+            return
+        log = Path(self.uri) / "_delta_log"
+        while (entry := log / f"{version:020d}.json").exists():
+            _fsync(entry)
+            version += 1
+        _fsync(log)
+
+    def _unreachable(self, error: Exception) -> WordtideError:
+        detail = " ".join(str(error).split())
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in detail or "os error 28" in detail:
+            return EnvironmentProblem(f"table {self.uri}: the disk is full; free some space, nothing was published")
+        if "ermission denied" in detail or "AccessControlException" in detail:
+            return SourceUnavailable(f"table {self.uri}: permission denied; check who owns the folder ({detail[:200]})")
+        return SourceUnavailable(f"table {self.uri}: {detail[:300]}; is its file system up?")
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_batch_rows(handle: DeltaTable, after: int = -1, before: int | None = None) -> list[dict[str, Any]]:
+    """Return the ledger rows with numbers in ``(after, before)``, oldest first."""
+    chosen = (ds.field("kind") == "batch") & (ds.field("batch") > after)
+    if before is not None:
+        chosen &= ds.field("batch") < before
+    table = handle.to_pyarrow_dataset().to_table(columns=BATCH_SCHEMA.names, filter=chosen)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return sorted(rows, key=lambda row: int(row["batch"]))
+
+
+def count_filter(after: int = -1, through: int | None = None) -> ds.Expression:
+    """Return the filter for count rows of batches ``after < batch <= through``: exact over any compaction."""
+    chosen = (ds.field("kind") == "count") & (ds.field("batch") > after)
+    return chosen if through is None else chosen & (ds.field("batch") <= through)

@@ -1,0 +1,209 @@
+"""The ledger: what the table's `batch` rows say has been taken, and what waits for a decision.
+
+The rows are the truth; a `Ledger` is a cache of them that is caught up by batch number and thrown away freely.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from wordtide.batch import Batch, Counted, KafkaSplit, Parked, Split, SplitProof, Status
+from wordtide.config import Stream
+from wordtide.table.schema import STEPS
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedSince:
+    """Something that waits for an operator's decision, and since when (UTC)."""
+
+    what: str
+    reason: str
+    since: datetime
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What the batch rows up to ``last`` say.
+
+    Attributes:
+        table_id: The Delta table they belong to.
+        identity: What the positions belong to, from batch 0.
+        fingerprint: What defines the table's meaning, from batch 0.
+        last: Highest batch number seen; -1 before any.
+        files: Landed files taken: path → (length, mtime).
+        offsets: Next offset by partition, as far as batches took any; for display, the `txn` actions decide.
+        parked: What waits for a decision, by name.
+    """
+
+    table_id: str
+    identity: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str = ""
+    last: int = -1
+    files: dict[str, tuple[int, int]] = field(default_factory=dict)
+    offsets: dict[int, int] = field(default_factory=dict)
+    parked: dict[str, ParkedSince] = field(default_factory=dict)
+
+    def apply(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take in further batch rows, in the order of their numbers; rows already seen are ignored."""
+        for row in rows:
+            if row["batch"] <= self.last:
+                continue
+            self.last = row["batch"]
+            if row["status"] == Status.FOUNDED:
+                self.identity = json.loads(row["identity"])
+                self.fingerprint = row["fingerprint"]
+            if row["status"] == Status.PARKED:
+                self._park(row)
+            else:
+                self._take(row)
+
+    def _take(self, row: Mapping[str, Any]) -> None:
+        for split in row["splits"]:
+            if split["path"] is not None:
+                self.files[split["path"]] = (split["length"], split["mtime"])
+            else:
+                self.offsets[split["partition"]] = split["end"]
+
+    @property
+    def position(self) -> str:
+        """What has been taken, as one line: `partition:next offset …`, or the number of files."""
+        if self.offsets:
+            return " ".join(f"{partition}:{offset}" for partition, offset in sorted(self.offsets.items()))
+        return f"{len(self.files)} files in {max(self.last, 0)} batches"
+
+    def _park(self, row: Mapping[str, Any]) -> None:
+        for split in row["splits"]:
+            what = what_of(split)
+            self.parked.setdefault(what, ParkedSince(what, split["reason"], row["committed_at"]))
+
+
+def what_of(split: Mapping[str, Any]) -> str:
+    """Return the name of a ledger split: a path, ``topic/partition``, or the topic as a whole."""
+    if split["path"] is not None:
+        return str(split["path"])
+    if split["partition"] is None:
+        return str(split["topic"])
+    return f"{split['topic']}/{split['partition']}"
+
+
+def fingerprint(stream: Stream, identity: Mapping[str, str]) -> str:
+    """Return the hash of what gives the table its meaning: source, tokenizer and window.
+
+    The topic id is not part of it: a recreated topic is parked, which keeps the table usable.
+    """
+    source = identity.get("topic") or f"{identity['namespace']}:{identity['path']}"
+    meaning = {
+        "source": f"{stream.source_kind}:{source}",
+        "tokenizer": stream.config.tokenizer.value,
+        "window": stream.config.window,
+    }
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+
+
+def describe(stream: Stream) -> str:
+    """Return what the fingerprint covers, for a person."""
+    return f"tokenizer {stream.config.tokenizer.value}, window {stream.config.window:g} s"
+
+
+def _split_row(split: Split, proof: SplitProof | None, reason: str | None) -> dict[str, Any]:
+    if isinstance(split, KafkaSplit):
+        return {
+            "topic": split.topic,
+            "partition": split.partition,
+            "start": split.start,
+            "end": split.end,
+            "records": proof.records if proof else None,
+            "path": None,
+            "length": None,
+            "mtime": None,
+            "lines": proof.lines if proof else None,
+            "reason": reason,
+        }
+    return {
+        "topic": None,
+        "partition": None,
+        "start": None,
+        "end": None,
+        "records": None,
+        "path": split.path,
+        "length": split.length,
+        "mtime": split.mtime,
+        "lines": proof.lines if proof else None,
+        "reason": reason,
+    }
+
+
+def _parked_row(parked: Parked) -> dict[str, Any]:
+    if parked.split is not None:
+        return _split_row(parked.split, None, parked.reason)
+    whole_topic = _split_row(KafkaSplit(parked.what, 0, 0, 0), None, parked.reason)
+    return {**whole_topic, "partition": None, "start": None, "end": None}
+
+
+def merge_proofs(splits: Sequence[Split], proofs: Iterable[SplitProof]) -> tuple[SplitProof, ...]:
+    """Return one proof for each planned split, from proofs of pieces of them.
+
+    Args:
+        splits: The batch's splits: a partition or a file occurs once.
+        proofs: Proofs of all pieces, in any order.
+    """
+    totals: dict[str, list[int]] = {split.what: [0] * 5 for split in splits}
+    for proof in proofs:
+        parts = (proof.lines, proof.records, proof.gaps, proof.bytes, proof.clamped)
+        totals[proof.split.what] = [a + b for a, b in zip(totals[proof.split.what], parts, strict=True)]
+    return tuple(SplitProof(split, *totals[split.what]) for split in splits)
+
+
+def batch_row(
+    batch: Batch, status: Status, counted: Counted | None, run_id: str, committed_at: datetime
+) -> dict[str, Any]:
+    """Return the ledger row of a batch."""
+    proofs = counted.proofs if counted else ()
+    splits = [_split_row(proof.split, proof, None) for proof in proofs] + [_parked_row(p) for p in batch.parked]
+    reasons = sorted({parked.reason for parked in batch.parked})
+    return {
+        "batch": batch.number,
+        "attempt": batch.attempt,
+        "status": status.value,
+        "reason": "; ".join(reasons[:3]) + (f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else "") or None,
+        "replaces": None,
+        "engine": counted.engine if counted else None,
+        "run_id": run_id,
+        "records": sum(proof.records for proof in proofs),
+        "lines": sum(proof.lines for proof in proofs),
+        "gaps": sum(proof.gaps for proof in proofs),
+        "bytes": sum(proof.bytes for proof in proofs),
+        "words": counted.words if counted else 0,
+        "distinct": counted.distinct if counted else 0,
+        "invalid": counted.invalid if counted else 0,
+        "clamped": sum(proof.clamped for proof in proofs),
+        "planned_at": batch.planned_at,
+        "committed_at": committed_at,
+        "seconds": {step: (counted.seconds if counted else {}).get(step) for step in STEPS},
+        "identity": None,
+        "fingerprint": None,
+        "splits": splits,
+    }
+
+
+def founding_row(
+    stream: Stream,
+    identity: Mapping[str, str],
+    splits: Sequence[Split],
+    attempt: str,
+    run_id: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """Return the ledger row of batch 0."""
+    batch = Batch(stream.name, 0, attempt, now, -1, (), ())
+    return {
+        **batch_row(batch, Status.FOUNDED, None, run_id, now),
+        "identity": json.dumps(dict(identity), sort_keys=True),
+        "fingerprint": fingerprint(stream, identity),
+        "splits": [_split_row(split, None, None) for split in splits],
+    }

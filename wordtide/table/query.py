@@ -1,0 +1,33 @@
+"""Questions to a table that a person asks: top words, the ledger, what is parked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from wordtide.counting.accumulate import RESULT_SCHEMA, Accumulator
+from wordtide.table.commit import count_filter
+
+
+def counts(handle: DeltaTable, after: int = -1, through: int | None = None) -> pa.Table:
+    """Return (word, count) summed over all windows of batches ``after < batch <= through``, highest first.
+
+    Ties are ordered by word, as UTF-8 bytes. Sums of zero (corrections) are left out.
+    """
+    dataset = handle.to_pyarrow_dataset()
+    with Accumulator() as sums:
+        for batch in dataset.to_batches(columns=["word", "count"], filter=count_filter(after, through)):
+            if len(batch):
+                nowhere = pa.repeat(pa.scalar(0, pa.int64()), len(batch))
+                columns = {"window": nowhere, "word": batch.column("word"), "count": batch.column("count")}
+                sums.add_table(pa.table(columns))
+        table = pa.Table.from_batches(list(sums.result()), schema=RESULT_SCHEMA)
+    return table.select(["word", "count"]).sort_by([("count", "descending"), ("word", "ascending")])
+
+
+def top(handle: DeltaTable, limit: int) -> list[dict[str, Any]]:
+    """Return the ``limit`` most frequent words as ``{"word": …, "count": …}``."""
+    rows: list[dict[str, Any]] = counts(handle).slice(0, limit).to_pylist()
+    return rows

@@ -1,0 +1,67 @@
+"""The one table of a stream: `count` rows and one `batch` row a batch, in one schema (DESIGN §6)."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+SPLIT = pa.struct(
+    [
+        ("topic", pa.string()),
+        ("partition", pa.int64()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("records", pa.int64()),
+        ("path", pa.string()),
+        ("length", pa.int64()),
+        ("mtime", pa.int64()),
+        ("lines", pa.int64()),
+        ("reason", pa.string()),
+    ]
+)
+"""Offsets ``[start, end)`` of a partition, or a whole file (length in bytes, mtime in ms since the epoch)."""
+
+STEPS = ("plan", "read", "count", "write")
+"""Steps whose seconds a ledger row holds; the commit cannot hold its own."""
+
+SCHEMA = pa.schema(
+    [
+        ("kind", pa.string()),  # count | batch
+        ("day", pa.date32()),  # UTC day of the commit
+        ("batch", pa.int64()),
+        ("window_start", TIMESTAMP),
+        ("word", pa.string()),
+        ("count", pa.int64()),
+        ("attempt", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("replaces", pa.int64()),
+        ("engine", pa.string()),
+        ("run_id", pa.string()),
+        ("records", pa.int64()),
+        ("lines", pa.int64()),
+        ("gaps", pa.int64()),
+        ("bytes", pa.int64()),
+        ("words", pa.int64()),
+        ("distinct", pa.int64()),
+        ("invalid", pa.int64()),
+        ("clamped", pa.int64()),
+        ("planned_at", TIMESTAMP),
+        ("committed_at", TIMESTAMP),
+        ("seconds", pa.struct([(step, pa.float64()) for step in STEPS])),
+        ("identity", pa.string()),  # JSON; batch 0 only
+        ("fingerprint", pa.string()),  # batch 0 only
+        ("splits", pa.list_(SPLIT)),
+    ]
+)
+
+PARTITION_BY = ["kind", "day"]
+COUNT_COLUMNS = ("batch", "window_start", "word", "count")
+COUNT_SCHEMA = pa.schema([SCHEMA.field(name) for name in COUNT_COLUMNS])
+BATCH_SCHEMA = pa.schema(
+    [field for field in SCHEMA if field.name not in (*PARTITION_BY, "window_start", "word", "count")]
+)
+
+FORMAT = "wordtide word_counts 1"
+"""The table's description; a table that a newer Wordtide wrote says another number."""
