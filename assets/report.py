@@ -146,18 +146,25 @@ def materialization(stream: Stream, report: Report) -> dg.AssetMaterialization:
         word_counts_key(stream),
         description=f"{name}: {report.words} words from {report.records} records",
         metadata=metadata,
-        tags=version_tags(stream, report.last, report.position),
+        # Dagster sets none of these on events logged within a run.
+        tags={
+            "dagster/data_version": data_version(report.last, report.position),
+            "dagster/data_version_is_user_provided": "true",
+            "dagster/code_version": __version__,
+            **provenance_tags(stream, report.last, report.position),
+        },
     )
 
 
-def version_tags(stream: Stream, number: int, position: str | None) -> dict[str, str]:
-    """Return the data version and provenance that Dagster does not set on events logged within a run."""
-    version = position or f"batch {number}"
+def data_version(number: int, position: str | None) -> str:
+    """Return the table's data version: its position, or the batch number where the position is not at hand."""
+    return position or f"batch {number}"
+
+
+def provenance_tags(stream: Stream, number: int, position: str | None) -> dict[str, str]:
+    """Return the tags that say which part of the source a materialization comes from."""
     return {
-        "dagster/data_version": version,
-        "dagster/data_version_is_user_provided": "true",
-        "dagster/code_version": __version__,
-        f"dagster/input_data_version/{source_key(stream).to_user_string()}": version,
+        f"dagster/input_data_version/{source_key(stream).to_user_string()}": data_version(number, position),
         "wordtide_batch": str(number),
     }
 

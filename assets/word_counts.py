@@ -1,7 +1,5 @@
 """The `word_counts` asset of a stream: materializing it drains the stream."""
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Iterator
@@ -10,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from assets.keys import source_key, word_counts_key
-from assets.report import Reporter, version_tags
+from assets.report import Reporter, data_version, provenance_tags
 from resources import HdfsResource, KafkaResource, SparkResource, TablesResource
 from wordtide import __version__
 from wordtide.config import EngineName, Stream
@@ -151,7 +149,8 @@ def _result(stream: Stream, summary: Summary) -> dg.MaterializeResult[Any]:
             "records": summary.records,
             "lag": summary.backlog,
         },
-        tags=version_tags(stream, summary.last, summary.position),
+        data_version=dg.DataVersion(data_version(summary.last, summary.position)),
+        tags=provenance_tags(stream, summary.last, summary.position),
     )
 
 

@@ -1,7 +1,5 @@
 """Jobs: one that drains a stream, one that tidies all tables."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """One sensor a stream: sees that something waits and that nobody drains it, and starts a run. Never carries data."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Where Kafka is."""
 
-from __future__ import annotations
-
 import dagster as dg
 from pydantic import Field
 

@@ -1,7 +1,5 @@
 """Spark: dagster-pyspark's lazy resource with typed fields. A session starts when needed and stays for the run."""
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile
@@ -58,8 +56,6 @@ class SparkResource(LazyPySparkResource):
             settings["spark.ui.enabled"] = "false"
             settings["spark.ui.showConsoleProgress"] = "false"
             settings["spark.log.level"] = "ERROR"
-            # Without it workers take python3 from the PATH instead of this environment.
-            settings["spark.pyspark.python"] = sys.executable
             if self.master_url().startswith("local"):
                 settings["spark.driver.host"] = settings["spark.driver.bindAddress"] = "127.0.0.1"
         return settings | {key: str(value) for key, value in self.spark_config.items()}
@@ -69,6 +65,8 @@ class SparkResource(LazyPySparkResource):
             return
         if not self.connect_url():
             os.environ["JAVA_HOME"] = str(find_java().parent.parent)
+            # Without it workers take python3 from the PATH instead of this environment.
+            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         builder = SparkSession.builder
         for key, value in self.settings().items():
             builder = builder.config(key, value)

@@ -1,7 +1,5 @@
 """The word-count tables, for assets that read them."""
 
-from __future__ import annotations
-
 import dagster as dg
 from deltalake import DeltaTable
 
@@ -20,7 +18,7 @@ class TablesResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         `kind = 'count'`.
     """
 
-    hdfs: dg.ResourceDependency[HdfsResource]
+    hdfs: HdfsResource
 
     def open(self, stream: Stream) -> WordCounts:
         """Return a stream's table, which may not be founded yet."""

@@ -131,7 +131,6 @@ class Batch:
         parked: What this batch records as parked.
         transactions: Compare-and-set pairs, one for each Kafka partition and one for the batch number.
         backlog: Records or files known to wait beyond this batch.
-        behind: The caps left some of it out: the next batch should follow at once.
     """
 
     stream: str
@@ -143,7 +142,6 @@ class Batch:
     transactions: tuple[Transaction, ...]
     parked: tuple[Parked, ...] = ()
     backlog: int = 0
-    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -15,7 +16,7 @@ from wordtide.batch import Batch, Committed, Counted
 from wordtide.config import EngineName, Stream
 from wordtide.counting.local import Target
 from wordtide.counting.tokenizer import Tokenizer
-from wordtide.errors import PlanAgain, SourceUnavailable
+from wordtide.errors import EnvironmentProblem, PlanAgain, SourceUnavailable
 from wordtide.planning.pace import Moment, Pace, choose_engine, next_wait
 from wordtide.reading.files import CorruptFile, NotReady
 from wordtide.sources.base import Source, SourcePlan, SplitReader
@@ -162,7 +163,15 @@ class Drain:
                 last_data = now
             wait = next_wait(
                 pace,
-                Moment(now, began, batch_began, last_data, committed is not None, plan.behind, plan.waiting > 0),
+                Moment(
+                    now,
+                    began,
+                    batch_began,
+                    last_data,
+                    committed is not None,
+                    plan.behind or bool(plan.parked),
+                    plan.waiting > 0,
+                ),
             )
             if wait is None:
                 break
@@ -206,7 +215,6 @@ class Drain:
             (snapshot.batch_transaction(), *(() if plan.parked else plan.transactions)),
             plan.parked,
             plan.backlog,
-            plan.behind or bool(plan.parked and plan.splits),
         )
         try:
             counted = None if plan.parked else self._count(batch, snapshot.ledger, time.monotonic() - started)
@@ -232,13 +240,17 @@ class Drain:
         engine = self._engines[choose_engine(config, batch.splits)]
         latest_ms = int((batch.planned_at.timestamp() + FUTURE_SECONDS) * 1000)
         target = Target.of(batch, self._table.storage, self._table.root)
-        counted = engine.count(
-            batch,
-            self._source.reader(latest_ms),
-            config.tokenizer,
-            target,
-            lambda: reached(Step.READ),
-        )
+        try:
+            counted = engine.count(
+                batch, self._source.reader(latest_ms), config.tokenizer, target, lambda: reached(Step.READ)
+            )
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise EnvironmentProblem(
+                f"the disk is full while batch {batch.number} was counted (temporary folder or table"
+                f" {self._table.uri}); free some space, nothing was published"
+            ) from error
         counted.seconds["plan"] = planning
         reached(Step.WRITE)
         self._source.verify(ledger, batch.splits)

@@ -43,11 +43,13 @@ def look(
         WordtideError: The source or the table cannot be looked at.
     """
     snapshot = table.snapshot(_known.get(table.uri))
-    if snapshot is None:
-        return Waiting(founded=False, something=True, unfinished=0)
-    _known[table.uri] = snapshot.ledger
     source = open_source(stream, kafka() if stream.config.kafka else None, hdfs())
     try:
+        if snapshot is None:
+            # Looked at all the same: a run that could not found the table would only fail, every few seconds.
+            source.found()
+            return Waiting(founded=False, something=True, unfinished=0)
+        _known[table.uri] = snapshot.ledger
         plan = source.plan(snapshot.ledger, snapshot.position)
     finally:
         source.close()

@@ -186,5 +186,3 @@ def _print_lag(found: Sequence[StreamLag]) -> None:
                 Text("parked", style="yellow") if row.parked else "",
             )
     show.console().print(table)
-
-

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import click
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 
 from wordtide.connection import KafkaConnection
@@ -33,7 +33,9 @@ class Sender:
         on_taken: Called with each message the broker has taken, from the thread that sends.
     """
 
-    def __init__(self, connection: KafkaConnection, topic: str, on_taken: Any = None) -> None:
+    def __init__(
+        self, connection: KafkaConnection, topic: str, on_taken: Callable[[Message], None] | None = None
+    ) -> None:
         self._topic = topic
         self._where = f"Kafka at {connection.bootstrap}"
         self._on_taken = on_taken
@@ -71,6 +73,10 @@ class Sender:
             except KafkaException as error:
                 self._refused = (error.args[0], len(value))
             self._check()
+        self.poll()
+
+    def poll(self) -> None:
+        """Take in what the broker has answered meanwhile; raises as `send` does."""
         self._producer.poll(0)
         self._check()
 
@@ -110,15 +116,14 @@ def ensure_topic(connection: KafkaConnection, topic: str, partitions: int) -> tu
     """Create a topic if it is missing; return its number of partitions and whether it was created."""
     admin = connect(connection)
     try:
-        try:
-            return len(admin.describe_topics([topic])[0]["partitions"]), False
-        except kafka_errors.UnknownTopicOrPartitionError:
-            pass
+        there = _partitions_of(admin, topic)
+        if there is not None:
+            return there, False
         try:
             admin.create_topics({topic: {"num_partitions": partitions}}, timeout_ms=_TOPIC_MS, wait_for_metadata=True)
         except kafka_errors.TopicAlreadyExistsError:
             # Somebody else was quicker.
-            return len(admin.describe_topics([topic])[0]["partitions"]), False
+            return _partitions_of(admin, topic) or partitions, False
         return partitions, True
     except kafka_errors.InvalidTopicError as error:
         raise ConfigError(f"{topic!r} is no topic name; use up to 249 letters, digits, dots, _ and -") from error
@@ -126,6 +131,18 @@ def ensure_topic(connection: KafkaConnection, topic: str, partitions: int) -> tu
         raise explain(error, connection, topic) from error
     finally:
         admin.close()
+
+
+def _partitions_of(admin: KafkaAdminClient, topic: str) -> int | None:
+    """Return how many partitions a topic has, None if there is no such topic."""
+    described = admin.describe_topics([topic])[0]
+    # An unknown topic is an answer with an error code and no partitions, not an exception.
+    problem = kafka_errors.for_code(described["error_code"])
+    if problem is kafka_errors.UnknownTopicOrPartitionError:
+        return None
+    if problem is not kafka_errors.NoError:
+        raise problem(topic)
+    return len(described["partitions"])
 
 
 def lines_of(file: Iterable[bytes]) -> Iterator[bytes]:

@@ -1,29 +1,25 @@
-"""`wordtide top`, `ledger`, `lag` and `parked`: questions to tables and sources. Nothing here changes anything."""
+"""`wordtide top`, `ledger` and `parked`: questions to tables. Nothing here changes anything."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 import click
-from deltalake import DeltaTable
 from rich.text import Text
 
 from wordtide.cli import show
-from wordtide.config import Stream, find_stream, load_streams
-from wordtide.errors import WordtideError
-from wordtide.planning.kafka import TopicSnapshot
-from wordtide.sources.kafka import KafkaTopic, identity_of
-from wordtide.sources.landing import LandingFolder
+from wordtide.cli.lag import ledger_of
+from wordtide.config import find_stream, load_streams
 from wordtide.table.commit import read_batch_rows
-from wordtide.table.ledger import Ledger, what_of
+from wordtide.table.ledger import what_of
 from wordtide.table.query import top as top_words
-from wordtide.wiring import open_source, open_table
+from wordtide.wiring import open_table
 
 _SHOWN_BATCHES = 20
+
+
 @click.command()
 @click.argument("stream")
 @click.option("-n", "limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many words.")

@@ -30,8 +30,13 @@ _RUN_SCHEMA = pa.schema([("window", pa.int64()), ("word", pa.large_binary()), ("
 # _HEADS[n] keeps the first n bytes of a big-endian integer.
 _HEADS = np.array([(2**64 - 1) ^ ((1 << 8 * (8 - n)) - 1) for n in range(9)], np.uint64)
 
+_BLOCK_ROWS = 1 << 16
+"""Working arrays of this many rows stay in the second-level cache."""
+
 _DEPTH = 4
 """So many times eight bytes are compared as integers; what is equal that far, links and the like, is left to Arrow's sort."""
+
+_EVERYTHING = 1 << 40  # more bytes than a word can have
 
 _Ints = npt.NDArray[np.int64]
 _Keys = npt.NDArray[np.uint64]
@@ -294,71 +299,105 @@ def _joined(parts: list[_Rows]) -> _Rows:
 
 
 def _summed(parts: list[_Rows]) -> _Rows:
-    """The rows of all parts in order, equal ones added up, those whose sum is 0 left out."""
+    """The rows of all parts in order, equal ones added up, those whose sum is 0 left out.
+
+    A most-significant-digit radix sort with large digits, in a third of the time of sorting strings. The first digit is the
+    window and a few bytes of the word, with the row's number below it in one integer, which spares an argsort. Blocks of
+    what is then in coarse order are finished one by one, so that their working arrays are small.
+    """
     if not any(map(len, parts)):
         return _NO_ROWS
     rows = _joined(parts)
-    order, fresh = _ordered(rows)
-    first = np.flatnonzero(fresh)
-    sums = np.add.reduceat(rows.count[order], first)
-    kept = np.flatnonzero(sums)
-    chosen = order[first[kept]]
-    word = _large_binary(rows).take(int64s(chosen))
-    return _rows(rows.window[chosen], word, int64s(sums[kept]))
+    number_bits = len(rows).bit_length()
+    rank = _dense(rows.window)
+    known = min(7, (64 - number_bits - int(rank.max()).bit_length()) // 8)
+    packed = _next_bytes(rows, rows.offsets[:-1], np.diff(rows.offsets)) >> np.uint64(64 - 8 * known)
+    packed |= rank.astype(np.uint64) << np.uint64(8 * known)
+    packed <<= np.uint64(number_bits)
+    packed |= np.arange(len(rows), dtype=np.uint64)
+    packed.sort()
+    chosen: list[_Ints] = []
+    sums: list[_Ints] = []
+    begin = 0
+    while begin < len(rows):
+        end = _end_of_block(packed, begin, number_bits)
+        block = packed[begin:end]
+        digit = block >> np.uint64(number_bits)
+        row = (block & np.uint64((1 << number_bits) - 1)).astype(np.int64)
+        fresh = _finish(rows, row, digit[1:] != digit[:-1], known)
+        first = np.flatnonzero(fresh)
+        total = np.add.reduceat(rows.count[row], first)
+        chosen.append(row[first[total != 0]])
+        sums.append(total[total != 0])
+        begin = end
+    all_chosen = np.concatenate(chosen)
+    word = _large_binary(rows).take(int64s(all_chosen))
+    return _rows(rows.window[all_chosen], word, int64s(np.concatenate(sums)))
 
 
-def _ordered(rows: _Rows) -> tuple[_Ints, _Bools]:
-    """Sort rows by window and word.
+def _end_of_block(packed: _Keys, begin: int, number_bits: int) -> int:
+    """Where a block that begins there ends: between two digits."""
+    end = begin + _BLOCK_ROWS
+    if end >= len(packed):
+        return len(packed)
+    digit = int(packed[end]) >> number_bits
+    start_of_digit = int(np.searchsorted(packed, np.uint64(digit << number_bits)))
+    if start_of_digit > begin:
+        return start_of_digit
+    return int(np.searchsorted(packed, np.uint64((digit << number_bits) | ((1 << number_bits) - 1)), "right"))
 
-    Eight bytes of each word at a time, as an integer, and further only where those are equal: a most-significant-digit
-    radix sort with large digits, in a third of the time of sorting strings.
+
+def _finish(rows: _Rows, row: _Ints, differs: _Bools, known: int) -> _Bools:
+    """Put rows that are in order as far as their first bytes in order altogether.
+
+    Eight more bytes at a time, as an integer, and only of rows that are still equal and not at their end.
 
     Args:
-        rows: At least one, from `_joined`.
+        rows: From `_joined`.
+        row: Some rows' numbers, by window and first bytes; reordered in place.
+        differs: Whether window or first bytes of the 2nd, 3rd … of these differ from the one before.
+        known: How many bytes the first bytes are.
 
     Returns:
-        The rows' numbers in order, and which of them, in that order, differ from the one before.
+        Which of the rows, now in order, differ from the one before.
     """
-    lengths = np.diff(rows.offsets)
-    loads: _Keys = np.ndarray((len(rows.data) - 7,), np.dtype(">u8"), rows.data, strides=(1,))
-    order = np.arange(len(rows))
-    fresh = np.ones(len(rows), np.bool_)
-    place = order.copy()  # the places in `order` that are still open …
-    group = _dense(rows.window)  # … and by what their rows are known to be in order
+    fresh = np.concatenate(([True], differs))
+    place, at = np.arange(len(row)), row
     for depth in count():
-        row = order[place]
-        if depth < _DEPTH:
-            left = lengths[row] - 8 * depth
-            at = np.minimum(rows.offsets[row] + 8 * depth, len(rows.data) - 8)
-            key = loads[at].astype(np.uint64) & _HEADS.take(left, mode="clip")
-        else:
-            left = np.zeros(len(row), np.int64)
-            key = _ranks(_large_binary(rows).take(int64s(row)))
-        by = np.argsort(key)
-        if group.any():
-            # Then by group; what the first sort found rides in the lower half, which makes this one stable.
-            packed = (group[by] << 32) | np.arange(len(by))
-            packed.sort()
-            by = by[packed & 0xFFFFFFFF]
-        key, left, group = key[by], left[by], group[by]
-        order[place] = row[by]
-        differs = (key[1:] != key[:-1]) | (group[1:] != group[:-1])
-        fresh[place[1:]] = differs
+        left = rows.offsets[at + 1] - rows.offsets[at] - known
         # Equal so far is equal for good where both words end here. (Not if only one does: a NUL looks like an end.)
-        in_doubt = ~differs & ((left[1:] > 8) | (left[1:] != left[:-1]))
+        in_doubt = ~differs & ((left[1:] > 0) | (left[1:] != left[:-1]))
         group = np.concatenate(([0], np.cumsum(differs)))
-        again = np.zeros(int(group[-1]) + 1, np.bool_)
+        again = np.zeros(len(group), np.bool_)
         again[group[1:][in_doubt]] = True
         chosen = np.flatnonzero(again[group])
         if not len(chosen):
             break
-        place, group = place[chosen], group[chosen]
-    return order, fresh
+        place, at, group, left = place[chosen], at[chosen], group[chosen], left[chosen]
+        if depth < _DEPTH:
+            key = _next_bytes(rows, rows.offsets[at] + known, left)
+            known += 8
+        else:
+            words = _large_binary(rows).take(int64s(at))
+            key = np.frombuffer(pc.rank(words, tiebreaker="dense").buffers()[1], np.uint64, len(words))
+            known = _EVERYTHING
+        by = np.argsort(key)
+        # Then by group; what the first sort found rides in the lower half, which makes this one stable.
+        packed = (group[by] << 32) | np.arange(len(by))
+        packed.sort()
+        by = by[packed & 0xFFFFFFFF]
+        key, at, group = key[by], at[by], group[by]
+        row[place] = at
+        differs = (key[1:] != key[:-1]) | (group[1:] != group[:-1])
+        fresh[place[1:]] = differs
+    return fresh
 
 
-def _ranks(words: pa.LargeBinaryArray) -> _Keys:
-    """Each word's rank among the distinct ones, by its bytes."""
-    return np.frombuffer(pc.rank(words, tiebreaker="dense").buffers()[1], np.uint64, len(words))
+def _next_bytes(rows: _Rows, begin: _Ints, left: _Ints) -> _Keys:
+    """Eight bytes from `begin` as integers that sort as the bytes do, zero-padded where fewer are `left`."""
+    loads: _Keys = np.ndarray((len(rows.data) - 7,), np.dtype(">u8"), rows.data, strides=(1,))
+    loaded = loads[np.minimum(begin, len(loads) - 1)].astype(np.uint64)
+    return loaded & _HEADS.take(left, mode="clip")
 
 
 def _dense(values: _Ints) -> _Ints:

@@ -196,6 +196,7 @@ class _Starting:
             process,
             self._log("hdfs"),
             self._home / "hdfs",
+            self._jars.cache,
             port=ports.hdfs,
             web_port=ports.webhdfs,
             deadline=deadline,

@@ -6,11 +6,15 @@ gateway is closed and the JVM goes on alone. Two DataNodes because with one ever
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from py4j.java_gateway import GatewayParameters, JavaGateway
@@ -78,13 +82,16 @@ def start(home: Path, log: Path, java: Path, jars: ServerJars, environment: Mapp
     )
 
 
-def configure(process: ProcessId, log: Path, home: Path, *, port: int, web_port: int, deadline: float) -> None:
+def configure(
+    process: ProcessId, log: Path, home: Path, cache: Path, *, port: int, web_port: int, deadline: float
+) -> None:
     """Make NameNode and DataNodes inside the JVM, formatting them if new, and return when they serve.
 
     Args:
         process: the JVM that `start` returned.
         log: its log.
         home: where the file system's data is.
+        cache: the cache directory.
         port: the NameNode's port.
         web_port: the port of its WebHDFS.
         deadline: when to give up, on `time.monotonic()`'s clock.
@@ -94,7 +101,7 @@ def configure(process: ProcessId, log: Path, home: Path, *, port: int, web_port:
     """
     gateway = _connect(process, log, deadline)
     try:
-        _serve(gateway, home, settings(home, port, web_port), log, deadline)
+        _serve(gateway, home, _plain_path(home, cache), settings(home, port, web_port), log, deadline)
     except Py4JJavaError as error:
         said = str(error.java_exception.toString()).splitlines()[0][:300]
         raise EnvironmentProblem(f"HDFS did not start: {said} (log: {log})") from error
@@ -123,7 +130,33 @@ def _connect(process: ProcessId, log: Path, deadline: float) -> JavaGateway:
     raise EnvironmentProblem(f"HDFS does not answer in time: {telling_line(log)} (log: {log})")
 
 
-def _serve(gateway: JavaGateway, home: Path, values: dict[str, str], log: Path, deadline: float) -> None:
+def _plain_path(home: Path, cache: Path) -> Path:
+    """Return a path to `home` that a DataNode can bear, by way of a symbolic link if need be.
+
+    It takes its directory's URI for a format string, and stumbles over the `%20` that stands for a space.
+    """
+    if not _escaped(home):
+        return home
+    link = cache / "homes" / hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
+    if _escaped(link):
+        raise EnvironmentProblem(f"HDFS cannot use {home} through {link}: set WORDTIDE_CACHE to a path without spaces")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    for other in link.parent.iterdir():
+        if not other.exists():
+            # Of a home that was deleted.
+            other.unlink(missing_ok=True)
+    with suppress(FileExistsError):
+        link.symlink_to(home)
+    return link
+
+
+def _escaped(path: Path) -> bool:
+    # Java escapes spaces and the like, but leaves letters of any script as they are.
+    ascii_only = "".join(character for character in str(path) if character.isascii())
+    return quote(ascii_only, safe="/:@!$&'()*+,;=") != ascii_only
+
+
+def _serve(gateway: JavaGateway, home: Path, data: Path, values: dict[str, str], log: Path, deadline: float) -> None:
     java: Any = gateway.jvm
     server = java.org.apache.hadoop.hdfs.server
     make_configuration = java.org.apache.hadoop.hdfs.HdfsConfiguration
@@ -143,10 +176,13 @@ def _serve(gateway: JavaGateway, home: Path, values: dict[str, str], log: Path, 
     for number in range(1, DATANODES + 1):
         # Each its own: a DataNode goes on reading the configuration after its constructor has returned.
         own = make_configuration(configuration)
-        own.set("dfs.datanode.data.dir", (home / f"data{number}").as_uri())
+        own.set("dfs.datanode.data.dir", (data / f"data{number}").as_uri())
         data_nodes.append(server.datanode.DataNode.createDataNode(nothing, own, None))
     # The NameNode answers calls before the blocks are reported; reading would fail until then.
-    while name_node.isInSafeMode() or name_node.getNamesystem().getNumLiveDataNodes() < DATANODES:
+    namesystem = name_node.getNamesystem()
+    while name_node.isInSafeMode() or namesystem.getNumLiveDataNodes() < DATANODES:
+        if not namesystem.nameNodeHasResourcesAvailable():
+            raise EnvironmentProblem(f"HDFS did not start: less than 100 MB are free in {home}")
         if not all(node.isDatanodeUp() for node in data_nodes):
             raise EnvironmentProblem(f"HDFS did not start: {telling_line(log)} (log: {log})")
         if time.monotonic() > deadline:

@@ -210,7 +210,9 @@ def _run_ivy(java: Path, ivy: Path, cache: Path, target: Path, total: int) -> No
             process.kill()
             process.wait()
     if process.returncode != 0:
-        raise EnvironmentProblem(f"cannot fetch the servers' jars ({_reason(log)}): {_ADVICE}; details in {log}")
+        reason = _reason(log)
+        advice = f"free some space in {cache}" if "No space" in reason else _ADVICE
+        raise EnvironmentProblem(f"cannot fetch the servers' jars ({reason}): {advice}; details in {log}")
 
 
 def _follow(process: subprocess.Popen[bytes], output: Iterator[str], progress: FetchProgress) -> None:

@@ -48,12 +48,12 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
-# After a kill the broker waits until its old registration has expired.
+# After a kill the broker waits until its old registration has expired; much less, and a busy machine loses its broker.
 broker.session.timeout.ms={{session}}
 broker.heartbeat.interval.ms={{heartbeat}}
 """
-_SESSION_MS = 1000
-_HEARTBEAT_MS = 200
+_SESSION_MS = 3000
+_HEARTBEAT_MS = 500
 
 
 def properties(port: int, controller: int) -> str:

@@ -208,7 +208,7 @@ def _pattern(glob: str) -> re.Pattern[str]:
             members = glob[at:close]
             negated = "^" if members.startswith("!") else ""
             members = re.sub(r"([\\\[\]^&~|])", r"\\\1", members.removeprefix("!"))
-            out.append(f"(?!/)[{negated}{members}]")
+            out.append(f"[{negated}{members}]")
             at = close + 1
         else:
             out.append(re.escape(char))

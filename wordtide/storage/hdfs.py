@@ -132,20 +132,22 @@ class HdfsStorage:
         with self._answers(path, writing=True):
             # Neither `with` nor letting go of the writer: both close the file, which publishes what there is of it.
             writer = self._client.create(written, WriteOptions(create_parent=True))
-            try:
-                for chunk in chunks:
-                    if chunk:
-                        length += len(chunk)
+        try:
+            for chunk in chunks:
+                if chunk:
+                    length += len(chunk)
+                    with self._answers(path, writing=True):
                         writer.write(chunk)
+            with self._answers(path, writing=True):
                 writer.hsync()
                 writer.close()
                 if not private:
                     self._client.rename(written, path)
-            except BaseException:
-                # Unreachable now: the NameNode ends the lease, and the hidden name keeps readers away until then.
-                with suppress(OSError, RuntimeError):
-                    self._client.delete(written)
-                raise
+        except BaseException:
+            # Unreachable now: the NameNode ends the lease, and the hidden name keeps readers away until then.
+            with suppress(OSError, RuntimeError):
+                self._client.delete(written)
+            raise
         return length
 
     def rename(self, source: str, target: str) -> None:
@@ -171,18 +173,18 @@ class HdfsStorage:
             return False
         if status != 200:
             raise self._refused(status, answer, path)
-        return bool(json.loads(answer)["LocatedBlocks"]["isUnderConstruction"])
+        try:
+            return bool(json.loads(answer)["LocatedBlocks"]["isUnderConstruction"])
+        except (ValueError, LookupError):
+            raise self._no_namenode("block locations") from None
 
     def namespace(self) -> str:
         """The cluster id, given when the NameNode was formatted; neither a restart nor another port changes it."""
-        status, answer = self._http("/jmx?get=Hadoop:service=NameNode,name=NameNodeInfo::ClusterId")
+        _, answer = self._http("/jmx?get=Hadoop:service=NameNode,name=NameNodeInfo::ClusterId")
         try:
             return str(json.loads(answer)["beans"][0]["ClusterId"])
         except (ValueError, LookupError):
-            raise SourceUnavailable(
-                f"http://{self.address.webhdfs}: answered {status} without a cluster id; "
-                "is it the NameNode's HTTP port?"
-            ) from None
+            raise self._no_namenode("a cluster id") from None
 
     @property
     def _client(self) -> Client:
@@ -219,6 +221,11 @@ class HdfsStorage:
         if writing and any(sign in remote[0] for sign in _NO_ROOM):
             return EnvironmentProblem(f"{place}: no space left in the HDFS or the folder's quota ({message})")
         return SourceUnavailable(f"{place}: the NameNode refuses ({kind}: {message})")
+
+    def _no_namenode(self, wanted: str) -> SourceUnavailable:
+        return SourceUnavailable(
+            f"http://{self.address.webhdfs}: answers without {wanted}; is it the NameNode's HTTP port?"
+        )
 
     def _refused(self, status: int, answer: bytes, path: str) -> SourceUnavailable:
         try:

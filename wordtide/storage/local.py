@@ -8,7 +8,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from wordtide.errors import EnvironmentProblem, SourceUnavailable, WordtideError
@@ -100,32 +100,39 @@ class LocalStorage:
         self.mkdirs(folder)
         written = path if private else temporary_name(path, uuid.uuid4().hex)
         length = 0
-        try:
+        with _writing(folder, path):
             descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
             try:
-                with os.fdopen(descriptor, "wb", buffering=0) as file:
-                    for chunk in chunks:
-                        length += _write_all(file.fileno(), chunk)
-                    os.fsync(file.fileno())
-                if not private:
+                for chunk in chunks:
+                    length += len(chunk)
+                    with _writing(folder, path):
+                        _write_all(descriptor, chunk)
+                with _writing(folder, path):
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if not private:
+                with _writing(folder, path):
                     os.link(written, path)
                     os.unlink(written)
-            except BaseException:
-                with suppress(OSError):
-                    os.unlink(written)
-                raise
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(written)
+            raise
+        with _writing(folder, path):
             _sync_folder(folder)
-        except FileExistsError:
-            raise FileExistsError(errno.EEXIST, "already exists", path) from None
-        except OSError as error:
-            raise _unwritable(folder, error) from error
         return length
 
     def rename(self, source: str, target: str) -> None:
         """See `Storage`. By hard link, the one rename of POSIX that never overwrites."""
-        os.link(source, target)
-        os.unlink(source)
-        _sync_folder(os.path.dirname(target))
+        folder = os.path.dirname(target)
+        if not os.path.lexists(source):
+            raise FileNotFoundError(errno.ENOENT, "no such file", source)
+        with _writing(folder, target):
+            os.link(source, target)
+            os.unlink(source)
+            _sync_folder(folder)
 
     def mkdirs(self, path: str) -> None:
         """See `Storage`."""
@@ -181,11 +188,20 @@ def _info(path: str) -> FileInfo | None:
     return FileInfo(path, status.st_size, status.st_mtime_ns // 1_000_000, 0)
 
 
-def _write_all(descriptor: int, chunk: bytes) -> int:
+def _write_all(descriptor: int, chunk: bytes) -> None:
     view = memoryview(chunk)
     while view:
         view = view[os.write(descriptor, view) :]
-    return len(chunk)
+
+
+@contextmanager
+def _writing(folder: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, "already exists", path) from None
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
 def _sync_folder(folder: str) -> None:

@@ -1,0 +1,174 @@
+"""`wordtide demo`: everything at once, watched live, counted again at the end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from wordtide.cli.dagster_dev import DagsterDev
+from wordtide.cli.signals import Interrupts
+from wordtide.config import Stream, home, is_url, load_streams, streams_path
+from wordtide.demo.feed import Arrivals, Feed, FolderFeed, TopicFeed
+from wordtide.demo.live import Scene, plain_line, render
+from wordtide.demo.recount import Verdict, recount
+from wordtide.demo.watch import StreamView, StreamWatch
+from wordtide.embedded import cluster
+from wordtide.errors import ConfigError, EnvironmentProblem
+from wordtide.storage import storage_for
+from wordtide.wiring import hdfs_address, kafka_connection
+
+_LOOK_SECONDS = 1.0
+_PLAIN_SECONDS = 5.0
+_CATCH_UP_SECONDS = 120.0
+_FOREIGN = ("WORDTIDE_KAFKA_BOOTSTRAP", "WORDTIDE_HDFS_URL")
+
+
+@click.command()
+@click.option("--seconds", type=click.IntRange(min=1), help="End after so long, count everything again and compare.")
+@click.option("--rate", type=click.IntRange(1, 100_000), default=300, show_default=True, help="Lines a second a topic.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Of Dagster's web page.  [default: 3000 if free]")
+@click.pass_context
+def demo(ctx: click.Context, seconds: int | None, rate: int, port: int | None) -> None:
+    """Start Kafka, HDFS and Dagster, feed real text to every stream of streams.yaml, and show it being counted.
+
+    Ctrl-C ends all of it; data is kept, and the next demo goes on from there.
+    """
+    streams = load_streams()
+    _check(streams)
+    verdicts: list[Verdict] = []
+    with Interrupts() as interrupts:
+        try:
+            with _cluster_ended():
+                with _dagster(port) as dagster:
+                    # Side by side: Dagster loads its code while the servers start.
+                    _start_cluster()
+                    _feed_and_watch(list(streams.values()), dagster, seconds, rate)
+                    interrupts.end()
+                if seconds is not None:
+                    _say("counting everything again, from the sources")
+                    verdicts = [recount(stream) for stream in streams.values()]
+        except KeyboardInterrupt:
+            # Without --seconds it is the way to end; with it, what was asked for has not happened.
+            if seconds is not None:
+                raise
+    _say(f"data is kept in {home()}; the next demo goes on from there")
+    for verdict in verdicts:
+        click.echo(str(verdict))
+    ctx.exit(0 if all(verdict.exact for verdict in verdicts) else 1)
+
+
+def _check(streams: Mapping[str, Stream]) -> None:
+    if not streams:
+        raise ConfigError(f"{streams_path()}: no stream to feed; add one, or unset WORDTIDE_STREAMS")
+    for name in _FOREIGN:
+        if os.environ.get(name):
+            raise ConfigError(
+                f"{name} is set: the demo fills topics and folders, so it uses embedded servers only; unset it"
+            )
+
+
+def _start_cluster() -> None:
+    if cluster.read_address(home()) is None:
+        _say(f"starting Kafka and HDFS in {home()}")
+    address = cluster.up(home())
+    _say(f"Kafka {address.kafka}, HDFS {address.hdfs}")
+
+
+@contextmanager
+def _cluster_ended() -> Iterator[None]:
+    """End the cluster, however the demo ends; one that ran before is left running."""
+    before = cluster.read_address(home()) is not None
+    try:
+        yield
+    finally:
+        if before:
+            _say("Kafka and HDFS ran before and go on; wordtide down ends them")
+        else:
+            _say("ending Kafka and HDFS")
+            cluster.down(home())
+
+
+@contextmanager
+def _dagster(port: int | None) -> Iterator[DagsterDev]:
+    with DagsterDev(port=port, log=home() / "logs" / "dagster.log") as started:
+        try:
+            yield started
+        finally:
+            _say("ending Dagster")
+
+
+def _feed_and_watch(streams: Sequence[Stream], dagster: DagsterDev, seconds: int | None, rate: int) -> None:
+    """Feed every stream and show it until the time is over and all is counted, or for ever."""
+    arrivals = Arrivals()
+    feeds = [_feed(stream, arrivals, rate) for stream in streams]
+    dagster.wait_ready()
+    _say(f"Dagster {dagster.url}")
+    with ExitStack() as stack:
+        watches = [StreamWatch(stream, arrivals) for stream in streams]
+        for watch in watches:
+            stack.callback(watch.close)
+        show = stack.enter_context(_screen())
+        for feed in feeds:
+            feed.start()
+            stack.callback(feed.stop)
+        began = time.monotonic()
+        stopped: float | None = None
+        while True:
+            looked = time.monotonic()
+            views = [watch.look() for watch in watches]
+            show(Scene(looked - began, dagster.url, "feeding" if stopped is None else "catching up"), views)
+            _refuse_failure(feeds, dagster)
+            if seconds is not None and stopped is None and looked - began >= seconds:
+                for feed in feeds:
+                    feed.stop()
+                stopped = time.monotonic()
+            elif stopped is not None and (all(view.lag == 0 for view in views) or looked - stopped > _CATCH_UP_SECONDS):
+                return
+            time.sleep(max(0.05, looked + _LOOK_SECONDS - time.monotonic()))
+
+
+def _feed(stream: Stream, arrivals: Arrivals, rate: int) -> Feed:
+    if stream.config.kafka is not None:
+        return TopicFeed(stream, kafka_connection(), rate, arrivals)
+    assert stream.landing is not None
+    storage, root = storage_for(stream.landing, hdfs_address() if is_url(stream.landing) else None)
+    return FolderFeed(stream, storage, root, arrivals)
+
+
+def _refuse_failure(feeds: Sequence[Feed], dagster: DagsterDev) -> None:
+    for feed in feeds:
+        if feed.problem is not None:
+            raise feed.problem
+    if not dagster.running():
+        raise EnvironmentProblem(dagster.obituary())
+
+
+@contextmanager
+def _screen() -> Iterator[Callable[[Scene, Sequence[StreamView]], None]]:
+    """Yield what shows a look: a live view on a terminal, elsewhere one line every few seconds."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        yield _PlainScreen()
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        yield lambda scene, views: live.update(render(scene, views, *console.size), refresh=True)
+
+
+class _PlainScreen:
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __call__(self, scene: Scene, views: Sequence[StreamView]) -> None:
+        if scene.elapsed >= self._next:
+            self._next = scene.elapsed + _PLAIN_SECONDS
+            click.echo(plain_line(scene, views))
+
+
+def _say(what: str) -> None:
+    click.echo(f"wordtide: {what}", err=True)

@@ -1,0 +1,184 @@
+"""What the live view shows of a stream: read from its table and its source, a little more at each look."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import quantiles
+from typing import Any
+
+from deltalake import DeltaTable
+
+from wordtide.cli.lag import lag_of
+from wordtide.config import Stream
+from wordtide.demo.feed import Arrivals
+from wordtide.errors import WordtideError
+from wordtide.table.commit import read_batch_rows
+from wordtide.table.ledger import Ledger
+from wordtide.table.query import counts
+from wordtide.wiring import open_source, open_table
+
+TOP = 40
+_RECENT_SECONDS = 30.0
+"""Latency and rate are those of the last half minute: what happens now, not how the start was."""
+HISTORY = 40
+
+
+@dataclass(frozen=True, slots=True)
+class StreamView:
+    """One look at a stream. Times are in seconds; None where nothing is known yet.
+
+    Attributes:
+        name: The stream's name.
+        source: Topic or folder.
+        lines: Lines counted so far.
+        words: Words counted so far.
+        distinct: Distinct words.
+        top: The most frequent words, highest first, ties by word.
+        lag: Records or files that wait.
+        unit: ``records`` or ``files``.
+        batch: Number of the last batch.
+        engine: Where it was counted.
+        batch_seconds: From looking at the source to the commit.
+        latency: Median and 95th percentile from arrival to commit, of the last half minute.
+        rate: Words a second over the last half minute.
+        history: Words of each of the last seconds, oldest first.
+        problem: Why there is no newer look.
+    """
+
+    name: str
+    source: str
+    lines: int = 0
+    words: int = 0
+    distinct: int = 0
+    top: tuple[tuple[str, int], ...] = ()
+    lag: int | None = None
+    unit: str = "records"
+    batch: int | None = None
+    engine: str | None = None
+    batch_seconds: float | None = None
+    latency: tuple[float, float] | None = None
+    rate: float = 0.0
+    history: tuple[int, ...] = ()
+    problem: str | None = None
+
+
+class StreamWatch:
+    """Looks at one stream again and again; reads only what is new."""
+
+    def __init__(self, stream: Stream, arrivals: Arrivals) -> None:
+        self._stream = stream
+        self._arrivals = arrivals
+        self._table = open_table(stream)
+        self._source = open_source(stream)
+        self._handle: DeltaTable | None = None
+        self._ledger: Ledger | None = None
+        self._sums: Counter[str] = Counter()
+        self._lines = 0
+        self._words = 0
+        self._last: Mapping[str, Any] | None = None
+        self._latencies: deque[tuple[float, float]] = deque()
+        self._taken: deque[tuple[float, int]] = deque()
+        self._began = time.time()
+        topic = stream.config.kafka
+        self._view = StreamView(stream.name, f"topic {topic.topic}" if topic else stream.landing or "")
+
+    def look(self) -> StreamView:
+        """Return the stream as it is now; with a problem named, as it was last seen."""
+        try:
+            self._read()
+            lag = lag_of(self._stream, self._source, self._handle, self._ledger)
+        except WordtideError as error:
+            return StreamView(**{**_fields(self._view), "problem": str(error)})
+        self._forget()
+        last = self._last
+        self._view = StreamView(
+            name=self._view.name,
+            source=self._view.source,
+            lines=self._lines,
+            words=self._words,
+            distinct=len(self._sums),
+            top=tuple(sorted(self._sums.items(), key=lambda pair: (-pair[1], pair[0]))[:TOP]),
+            lag=lag.lag,
+            unit=lag.unit,
+            batch=last["batch"] if last else None,
+            engine=last["engine"] if last else None,
+            batch_seconds=_batch_seconds(last) if last else None,
+            latency=_percentiles([seconds for _, seconds in self._latencies]),
+            rate=self._rate(),
+            history=self._history(),
+            problem=lag.problem,
+        )
+        return self._view
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+    def _read(self) -> None:
+        if self._handle is None:
+            self._handle = self._table.open()
+            if self._handle is None:
+                return
+            self._ledger = Ledger(str(self._handle.metadata().id))
+        else:
+            self._handle.update_incremental()
+        assert self._ledger is not None
+        before = self._ledger.last
+        rows = read_batch_rows(self._handle, after=before)
+        if not rows:
+            return
+        self._ledger.apply(rows)
+        added = counts(self._handle, after=before, through=self._ledger.last)
+        for word, count in zip(added["word"].to_pylist(), added["count"].to_pylist(), strict=True):
+            self._sums[word] += count
+        for row in rows:
+            self._take(row)
+
+    def _take(self, row: Mapping[str, Any]) -> None:
+        self._lines += row["lines"]
+        self._words += row["words"]
+        committed = row["committed_at"].timestamp()
+        self._taken.append((committed, row["words"]))
+        self._latencies.extend((committed, seconds) for seconds in self._arrivals.latencies(row))
+        if row["engine"] is not None:
+            self._last = row
+
+    def _forget(self) -> None:
+        now = time.time()
+        for samples, seconds in ((self._latencies, _RECENT_SECONDS), (self._taken, max(HISTORY, _RECENT_SECONDS))):
+            while samples and samples[0][0] < now - seconds:
+                samples.popleft()
+
+    def _rate(self) -> float:
+        now = time.time()
+        recent = sum(words for at, words in self._taken if at >= now - _RECENT_SECONDS)
+        return recent / min(_RECENT_SECONDS, max(1.0, now - self._began))
+
+    def _history(self) -> tuple[int, ...]:
+        now = int(time.time())
+        bins = [0] * HISTORY
+        for at, words in self._taken:
+            age = now - int(at)
+            if 0 <= age < HISTORY:
+                bins[HISTORY - 1 - age] += words
+        return tuple(bins)
+
+
+def _fields(view: StreamView) -> dict[str, Any]:
+    return {name: getattr(view, name) for name in StreamView.__dataclass_fields__}
+
+
+def _batch_seconds(row: Mapping[str, Any]) -> float:
+    """Return a batch's seconds: planning, which ends at ``planned_at``, and everything after it up to the commit."""
+    seconds: float = (row["committed_at"] - row["planned_at"]).total_seconds()
+    return seconds + (row["seconds"]["plan"] or 0.0)
+
+
+def _percentiles(samples: Sequence[float]) -> tuple[float, float] | None:
+    if len(samples) < 2:
+        return (samples[0], samples[0]) if samples else None
+    cuts = quantiles(samples, n=20, method="inclusive")
+    return cuts[9], cuts[18]
