@@ -29,7 +29,7 @@ CHECK_NAME = "nothing_parked"
 _COLUMNS = dg.TableSchema(
     columns=[
         dg.TableColumn("kind", "string", description="count, or batch for a ledger row"),
-        dg.TableColumn("day", "date", description="UTC day of the commit"),
+        dg.TableColumn("day", "date", description="UTC day of the batch"),
         dg.TableColumn("batch", "bigint", description="number of the batch that added the row"),
         dg.TableColumn("window_start", "timestamp", description="start of the event-time window, UTC"),
         dg.TableColumn("word", "string"),

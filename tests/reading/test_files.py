@@ -46,8 +46,10 @@ class MemoryStorage:
         self.mtime = mtime
         self.unfinished: dict[str, int] = {}
         self.listings = 0
+        self.reads = 0
 
     def read_range(self, path, start, end):
+        self.reads += 1
         if path not in self.contents:
             raise FileNotFoundError(path)
         content = self.contents[path][: self.unfinished.get(path)]
@@ -307,13 +309,15 @@ def test_files_of_different_windows_do_not_share_texts():
 def test_shared_texts_are_handed_over_before_they_grow_large(monkeypatch):
     monkeypatch.setattr(files, "SMALL_BYTES", 1000)
     monkeypatch.setattr(files, "TEXT_BYTES", 4000)
-    contents = {f"/l/{n}": b"x" * 400 for n in range(100)}
-    storage = MemoryStorage(contents)
-    splits = [replace(storage.split(path), mtime=MTIME - 60_000 * (n % 20)) for n, path in enumerate(contents)]
-    texts, _ = read_all(storage, splits)
-    assert sum(text.text.count(b"x") for text in texts) == 40_000
-    assert max(len(text.text) for text in texts) < 2000
-    assert len(texts) > 20
+    storage = MemoryStorage({f"/l/{n}": b"x" * 400 for n in range(100)})
+    splits = [storage.split(path) for path in storage.contents]
+    one_window = read_files(storage, splits, window_us=MINUTE, latest_ms=MTIME)
+    assert (next(one_window).text, storage.reads) == (b" ".join([b"x" * 400] * 3), 3)
+    windows = [replace(split, mtime=MTIME - 60_000 * n) for n, split in enumerate(splits)]
+    storage.reads = 0
+    many_windows = read_files(storage, windows, window_us=MINUTE, latest_ms=MTIME)
+    assert (next(many_windows).text, storage.reads) == (b"x" * 400, 10)
+    assert len(list(many_windows)) == 99
 
 
 @pytest.mark.parametrize("threads", [1, 4])

@@ -13,7 +13,7 @@ from wordtide.counting.kernel import count_words
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.sources.base import SplitReader
 from wordtide.storage import Storage
-from wordtide.table.files import attempt_folder, utc_now, write_counts
+from wordtide.table.files import write_counts
 from wordtide.table.ledger import merge_proofs
 
 
@@ -23,20 +23,14 @@ class Target:
 
     storage: Storage
     root: str
-    folder: str
     number: int
+    attempt: str
     day: date
 
     @classmethod
     def of(cls, batch: Batch, storage: Storage, root: str) -> Target:
         """Return the target of one attempt."""
-        return cls(
-            storage,
-            root,
-            attempt_folder(batch.number, batch.attempt),
-            batch.number,
-            utc_now().date(),
-        )
+        return cls(storage, root, batch.number, batch.attempt, batch.planned_at.date())
 
 
 class LocalEngine:
@@ -87,8 +81,8 @@ class LocalEngine:
                 write_counts(
                     target.storage,
                     target.root,
-                    target.folder,
                     target.number,
+                    target.attempt,
                     target.day,
                     counts.result(),
                 )

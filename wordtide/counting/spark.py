@@ -159,8 +159,8 @@ class _WriteSums:
                     write_counts(
                         target.storage,
                         target.root,
-                        target.folder,
                         target.number,
+                        target.attempt,
                         target.day,
                         sums.result(),
                         tag,

@@ -90,10 +90,10 @@ def _panel(view: StreamView, width: int, words: int) -> Panel:
     latency = f"{duration(view.latency[0])} / {duration(view.latency[1])}" if view.latency else "–"
     batch = f"{view.batch:,} in {duration(view.batch_seconds or 0)} ({view.engine})" if view.batch else "–"
     figures = Table.grid(padding=(0, 1))
-    figures.add_column(style="dim", no_wrap=True)
+    figures.add_column(style="dim", no_wrap=True, min_width=7)
     figures.add_column(no_wrap=True, overflow="ellipsis")
     figures.add_row("counted", Text(f"{view.words:,} words", style="bold green"))
-    figures.add_row("", f"{view.lines:,} lines, {view.distinct:,} distinct words")
+    figures.add_row("", f"{view.lines:,} lines, {view.distinct:,} distinct")
     figures.add_row("lag", _lag(view))
     figures.add_row("batch", batch)
     figures.add_row("latency", Text.assemble(latency, ("  median / p95", "dim")))

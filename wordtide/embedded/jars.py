@@ -232,7 +232,8 @@ def _reason(log: Path) -> str:
     """Return what Ivy's log says first about a failure."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     telling = "Server access error|UnknownHost|timed out|FAILED|module not found|No space|Exception"
-    return next((line for line in lines if re.search(telling, line)), lines[-1] if lines else "Ivy said nothing")[:200]
+    reason = next((line for line in lines if re.search(telling, line)), lines[-1] if lines else "Ivy said nothing")
+    return reason.replace("module not found:", "no repository answered for")[:200]
 
 
 def _web_pages(folder: Path) -> Path:

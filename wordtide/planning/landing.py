@@ -109,7 +109,8 @@ def plan_landing(
     future tells nothing about its age and must not wait for ever. On HDFS it must not be open either. That question
     costs a request each, so it is put only for lengths that let an open file pass for a complete one: 0 and whole
     blocks. Of any other open file the reader gets fewer bytes than planned (hdfs-native ignores an unfinished block)
-    and refuses it; the next plan gets it as a suspect.
+    and refuses it; the next plan gets it as a suspect. (Not seen: a writer between two blocks that it ended early, by
+    `hsync` with END_BLOCK. What it adds later has another identity and is parked.)
 
     Args:
         listing: The candidates among the files below the landing folder; see `is_candidate`.
@@ -208,7 +209,7 @@ def _pattern(glob: str) -> re.Pattern[str]:
             members = glob[at:close]
             negated = "^" if members.startswith("!") else ""
             members = re.sub(r"([\\\[\]^&~|])", r"\\\1", members.removeprefix("!"))
-            out.append(f"[{negated}{members}]")
+            out.append(f"(?!/)[{negated}{members}]")
             at = close + 1
         else:
             out.append(re.escape(char))

@@ -20,7 +20,7 @@ from wordtide.batch import Transaction as Txn
 from wordtide.config import Stream, is_url
 from wordtide.errors import EnvironmentProblem, PlanAgain, SourceUnavailable, TableRefused, WordtideError
 from wordtide.storage import Storage
-from wordtide.table.files import attempt_folder, utc_now, write_batch_row
+from wordtide.table.files import utc_now, write_batch_row
 from wordtide.table.ledger import Ledger, batch_row, describe, fingerprint, founding_row
 from wordtide.table.schema import BATCH_SCHEMA, FORMAT, PARTITION_BY, SCHEMA
 
@@ -179,8 +179,7 @@ class WordCounts:
             raise PlanAgain(f"batch {batch.number} was planned at {batch.planned_at}, too long ago")
         status = Status.PUBLISHED if counted else Status.PARKED
         row = batch_row(batch, status, counted, run_id, committed_at)
-        day = committed_at.date()
-        ledger_file = write_batch_row(self.storage, self.root, attempt_folder(batch.number, batch.attempt), row, day)
+        ledger_file = write_batch_row(self.storage, self.root, row, batch.planned_at.date())
         files = [*(counted.files if counted else ()), ledger_file]
         now_ms = int(committed_at.timestamp() * 1000)
         try:

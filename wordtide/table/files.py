@@ -21,16 +21,19 @@ STAT_CHARACTERS = 32
 """Longer words give no minimum or maximum: Delta allows them to be missing, not to be wrong."""
 
 
-def attempt_folder(number: int, attempt: str) -> str:
-    """Return the folder, relative to the table, that no other attempt ever writes to."""
-    return f"data/{number}-{attempt}"
+def attempt_path(kind: str, day: date, number: int, attempt: str, suffix: str = "") -> str:
+    """Return a path, relative to the table, that no other attempt ever writes to.
+
+    In Hive style, as delta-rs itself writes: Polars refuses a table that mixes two styles.
+    """
+    return f"kind={kind}/day={day.isoformat()}/{number}-{attempt}{suffix}.parquet"
 
 
 def write_counts(
     storage: Storage,
     root: str,
-    folder: str,
     number: int,
+    attempt: str,
     day: date,
     counts: Iterable[pa.RecordBatch],
     tag: str = "",
@@ -40,11 +43,11 @@ def write_counts(
     Args:
         storage: Where the table lives.
         root: The table's folder.
-        folder: The attempt's folder, relative to the root.
         number: The batch number.
-        day: UTC day of the commit, the partition.
+        attempt: The attempt's uuid.
+        day: UTC day of the batch, the partition.
         counts: Record batches sorted by window and word over the whole iterable.
-        tag: Distinguishes writers that share the folder (Spark tasks).
+        tag: Distinguishes writers of one attempt (Spark tasks).
     """
     for index, table in enumerate(_tables_of(counts, ROWS_A_FILE)):
         rows = pa.table(
@@ -54,14 +57,14 @@ def write_counts(
             },
             schema=COUNT_SCHEMA,
         )
-        path = f"{folder}/count{tag}-{index}.parquet"
+        path = attempt_path("count", day, number, attempt, f"{tag}-{index}")
         size = storage.write_durably(f"{root}/{path}", [_parquet(rows)])
         yield DataFile(path, size, {"kind": "count", "day": day.isoformat()}, _count_stats(rows, number))
 
 
-def write_batch_row(storage: Storage, root: str, folder: str, row: dict[str, Any], day: date) -> DataFile:
+def write_batch_row(storage: Storage, root: str, row: dict[str, Any], day: date) -> DataFile:
     """Write the ledger row of a batch and return its file."""
-    path = f"{folder}/batch.parquet"
+    path = attempt_path("batch", day, row["batch"], row["attempt"])
     table = pa.Table.from_pylist([row], schema=BATCH_SCHEMA)
     size = storage.write_durably(f"{root}/{path}", [_parquet(table)])
     return DataFile(path, size, {"kind": "batch", "day": day.isoformat()}, batch_stats(row["batch"]))

@@ -28,7 +28,7 @@ STEPS = ("plan", "read", "count", "write")
 SCHEMA = pa.schema(
     [
         ("kind", pa.string()),  # count | batch
-        ("day", pa.date32()),  # UTC day of the commit
+        ("day", pa.date32()),  # UTC day of the batch
         ("batch", pa.int64()),
         ("window_start", TIMESTAMP),
         ("word", pa.string()),
