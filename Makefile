@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.wordtide-installed
 
-.PHONY: demo test setup bench lint clean
+.PHONY: demo test setup bench lock clean
 
 setup: $(STAMP)
 

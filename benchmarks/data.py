@@ -14,8 +14,9 @@ import pyarrow as pa
 
 WORDS = 500_000
 EXPONENT = 1.05
-WORDS_A_LINE = 14
-"""With a mean of 5.6 bytes a word, its separator included, a line has 79 bytes."""
+WORDS_A_LINE = 15
+_BYTES_A_WORD = 5.345
+"""On average, its separator included: a line has 80 bytes with its end."""
 _BLOCK_WORDS = 2_000_000
 
 _LATIN = [consonant + vowel for consonant in "bcdfghjklmnpqrstvwxz" for vowel in "aeiou"]
@@ -82,7 +83,7 @@ def zipf_file(path: Path, seed: int, size: int) -> Text:
     counts = np.zeros(WORDS, np.int64)
     written = lines = 0
     with path.open("wb") as file:
-        for text, ranks in zipf_blocks(seed, size * 10 // 56):
+        for text, ranks in zipf_blocks(seed, round(size / _BYTES_A_WORD)):
             file.write(text)
             counts += np.bincount(ranks, minlength=WORDS)
             written += len(text)

@@ -50,9 +50,13 @@ def count(lines: DataFrame) -> DataFrame:
     return words.groupBy("word").count()
 
 
+def write_batch(folder: Path, lines: DataFrame, batch: int) -> None:
+    """Write a batch's counts to a folder of its own: a batch that is repeated then replaces itself."""
+    count(lines).write.mode("overwrite").parquet(str(folder / f"batch={batch}"))
+
+
 def counted(folder: Path | str) -> pa.Table:
     """Return (word, count) summed over all Parquet files below a folder, sorted by word."""
-    # Spark leaves checksums and markers beside its data.
-    table = ds.dataset(folder, format="parquet", exclude_invalid_files=True).to_table(columns=["word", "count"])
+    table = ds.dataset(folder, format="parquet").to_table(columns=["word", "count"])
     summed = table.group_by("word").aggregate([("count", "sum")]).rename_columns(["word", "count"])
     return summed.cast(pa.schema([("word", pa.string()), ("count", pa.int64())])).sort_by("word")

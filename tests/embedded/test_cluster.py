@@ -147,6 +147,7 @@ def test_an_up_that_is_cut_short_leaves_nothing_running_in_the_end(home: Path, n
         assert time.monotonic() < deadline
         assert starting.poll() is None
         time.sleep(0.01)
+    assert (record.kafka.ready, record.hdfs.ready) == (False, False)
     assert cluster.read_address(home) is None
     starting.send_signal(number)
     starting.communicate(timeout=120)

@@ -58,7 +58,7 @@ def write_counts(
             schema=COUNT_SCHEMA,
         )
         path = attempt_path("count", day, number, attempt, f"{tag}-{index}")
-        size = storage.write_durably(f"{root}/{path}", [_parquet(rows)])
+        size = storage.write_durably(f"{root}/{path}", [_parquet(rows)], private=True)
         yield DataFile(path, size, {"kind": "count", "day": day.isoformat()}, _count_stats(rows, number))
 
 
@@ -66,7 +66,7 @@ def write_batch_row(storage: Storage, root: str, row: dict[str, Any], day: date)
     """Write the ledger row of a batch and return its file."""
     path = attempt_path("batch", day, row["batch"], row["attempt"])
     table = pa.Table.from_pylist([row], schema=BATCH_SCHEMA)
-    size = storage.write_durably(f"{root}/{path}", [_parquet(table)])
+    size = storage.write_durably(f"{root}/{path}", [_parquet(table)], private=True)
     return DataFile(path, size, {"kind": "batch", "day": day.isoformat()}, batch_stats(row["batch"]))
 
 
