@@ -18,6 +18,7 @@ from hdfs_native import Client
 
 from tests.servers import ANY_PORTS, end_for_sure
 from wordtide.embedded import cluster
+from wordtide.embedded.ports import listening
 from wordtide.embedded.record import Record, Server, read_record, write_record
 
 TOPIC = "kept"
@@ -88,9 +89,9 @@ def test_the_life_of_a_cluster(home: Path) -> None:
 
     for name in ("kafka", "hdfs"):
         process = psutil.Process(server(home, name).process.pid)
-        listening = [c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
-        assert listening
-        assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+        hosts = [c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+        assert hosts
+        assert {host.removeprefix("::ffff:") for host in hosts} == {"127.0.0.1"}
 
     admin = AdminClient({"bootstrap.servers": found.kafka})
     admin.create_topics([NewTopic(TOPIC, num_partitions=1)])[TOPIC].result(30)
@@ -98,6 +99,12 @@ def test_the_life_of_a_cluster(home: Path) -> None:
     files = Client(found.hdfs)
     with files.create("/kept") as stream:
         stream.write(b"landed")
+
+    # The port by which HDFS was configured is closed again; asking for a topic does not create it.
+    assert not listening(int((home / "logs" / "hdfs.log").read_text().split()[0]))
+    admin.list_topics("unknown", timeout=30)
+    time.sleep(0.5)
+    assert "unknown" not in admin.list_topics(timeout=30).topics
 
     # Half dead: `up` starts what is missing and leaves the other alone.
     broker, name_node = server(home, "kafka").process, server(home, "hdfs").process

@@ -39,6 +39,7 @@ class Child:
         self._chance = random.Random(orders["seed"])
         self._here = threading.local()
         self._seen = 0
+        self._awake = False
         self._commit_seconds = 0.008
 
     def say(self, what: str, **details: Any) -> None:
@@ -53,6 +54,9 @@ class Child:
 
     def reached(self, step: Step) -> None:
         """Replace `wordtide.drain.reached`."""
+        if not self._awake:
+            self._awake = True
+            self.say("awake")
         if step != self._orders["step"] or self._here.stream != self._orders["stream"]:
             return
         self._seen += 1

@@ -34,6 +34,11 @@ ORDERS: list[tuple[Step | None, str]] = [
     *((None, "") for _ in range(8)),
 ]
 """Steps to be killed in, of which stream; None: from outside, at any moment. 20 in all."""
+DAGSTER_YAML = """\
+telemetry: {enabled: false}
+# Two runs in one process cannot both have its stdout.
+compute_logs: {module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}
+"""
 LIFE_SECONDS = 60.0
 """A life that takes longer than this has not met its step: something is wrong."""
 
@@ -75,6 +80,7 @@ class Life:
     """One process, from its start as a spare to its end."""
 
     process: subprocess.Popen[str]
+    number: int = 0
     step: Step | None = None
     began: float = 0.0
     doomed_at: float | None = None
@@ -99,6 +105,7 @@ class Arena:
             "WORDTIDE_HOME": str(home),
             "DAGSTER_HOME": str(self.dagster_home),
             "PYTHONPATH": str(PROJECT_ROOT),
+            "PYTHONFAULTHANDLER": "1",
         }
         self._chance = random.Random(seed)
         self._orders = list(ORDERS)
@@ -113,7 +120,7 @@ class Arena:
     def make_dagster_home(self) -> None:
         """Create an empty home."""
         self.dagster_home.mkdir(exist_ok=True)
-        (self.dagster_home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+        (self.dagster_home / "dagster.yaml").write_text(DAGSTER_YAML)
 
     @property
     def left(self) -> int:
@@ -127,8 +134,11 @@ class Arena:
 
     def tend(self) -> None:
         """Start what is missing, kill whose time has come, bury the dead."""
+        awake = {event["life"] for event in self.events("awake")}
         for slot in SLOTS:
             life = self.playing.get(slot)
+            if life is not None and life.step is None and life.doomed_at is None and life.number in awake:
+                life.doomed_at = time.monotonic() + self._chance.uniform(0.0, 2.0)
             if life is not None and life.process.poll() is not None:
                 self._bury(slot, life)
                 life = None
@@ -136,8 +146,11 @@ class Arena:
                 self._send(slot, self._spares.pop(0))
             elif life is not None and life.doomed_at is not None and time.monotonic() > life.doomed_at:
                 life.process.kill()
-            elif life is not None:
-                assert time.monotonic() - life.began < LIFE_SECONDS, f"never reached {life.step}"
+            elif life is not None and time.monotonic() - life.began > LIFE_SECONDS:
+                life.process.send_signal(signal.SIGABRT)
+                life.process.wait(30)
+                stacks = (self._folder / "children.txt").read_text()[-6000:]
+                raise AssertionError(f"never reached {life.step}; where it was:\n{stacks}")
         while len(self._spares) < min(2, len(self._orders)):
             self._spares.append(self._start())
 
@@ -167,14 +180,11 @@ class Arena:
             "seed": self._chance.random(),
             "log": str(self.log),
         }
-        life.step, life.began = step, time.monotonic()
-        if step is None:
-            life.doomed_at = life.began + self._chance.uniform(0.5, 4.0)
+        life.number, life.step, life.began = self._lives, step, time.monotonic()
         assert life.process.stdin is not None
         life.process.stdin.write(json.dumps(orders) + "\n")
         life.process.stdin.flush()
         self.playing[slot] = life
-        self._life_orders = orders
 
     def _bury(self, slot: str, life: Life) -> None:
         code = life.process.returncode
@@ -255,7 +265,8 @@ def test_two_drains_killed_in_every_step_count_everything_once(
         deadline = time.monotonic() + 300
         while running.left or running.playing:
             assert time.monotonic() < deadline, f"{running.left} orders are left"
-            feed.give()
+            if running.playing:
+                feed.give()
             running.tend()
             if not deleted_home and running.left < len(ORDERS) // 2:
                 # In the middle, under two drains at work.

@@ -37,7 +37,7 @@ def top(stream: str, limit: int, as_json: bool) -> None:
 
 
 def _print_words(words: Sequence[Mapping[str, Any]]) -> None:
-    table = show.table("", "word", "count", "", numbers=("", "count"))
+    table = show.table("#", "word", "count", "", numbers=("#", "count"))
     highest = max(int(row["count"]) for row in words)
     for rank, row in enumerate(words, 1):
         bar = Text("█" * max(1, round(24 * row["count"] / highest)) if highest > 0 else "", style="cyan")
@@ -64,7 +64,15 @@ def ledger(stream: str, limit: int | None, as_json: bool) -> None:
 def _print_ledger(rows: Sequence[Mapping[str, Any]], limit: int) -> None:
     console = show.console()
     table = show.table(
-        "batch", "status", "committed", "lines", "words", "s", "took", numbers=("batch", "lines", "words", "s")
+        "batch",
+        "status",
+        "committed",
+        "lines",
+        "words",
+        "s",
+        "took",
+        numbers=("batch", "lines", "words", "s"),
+        fill=True,
     )
     for row in rows[-limit:]:
         seconds = sum(value for value in row["seconds"].values() if value is not None)

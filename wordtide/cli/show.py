@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_WIDEST = 32
+"""Characters of a cell; a word, its count and its bar fit 80 columns."""
 _LONGEST = 200
 """Characters of a word or path that a table shows at most; terminals are narrower."""
 
@@ -33,14 +35,27 @@ def console() -> Console:
     return Console(highlight=False)
 
 
-def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
-    """Return an empty table; ``numbers`` names its right-aligned columns."""
+def table(*columns: str, numbers: tuple[str, ...] = (), fill: bool = False) -> Table:
+    """Return an empty table.
+
+    Args:
+        columns: Headings.
+        numbers: Which of them are right-aligned.
+        fill: Whether the last column gets whatever width is left.
+    """
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
-        if column in numbers:
-            made.add_column(column, justify="right", no_wrap=True)
-        else:
-            made.add_column(column, overflow="ellipsis", no_wrap=True)
+        numeric = column in numbers
+        made.add_column(
+            column,
+            justify="right" if numeric else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            max_width=None if numeric or fill else _WIDEST,
+        )
+    if fill:
+        made.columns[-1].ratio = 1
+        made.expand = True
     return made
 
 

@@ -155,7 +155,7 @@ class Accumulator:
             counted: What the kernel counted.
         """
         self._words += counted.words
-        self._add(_rows(np.broadcast_to(np.int64(window), len(counted.count)), counted.word, counted.count))
+        self._add(_rows(np.full(len(counted.count), window, np.int64), counted.word, counted.count))
 
     def add_table(self, table: pa.Table) -> None:
         """Add rows counted elsewhere.
@@ -409,21 +409,23 @@ def _dense(values: _Ints) -> _Ints:
 
 def _merged(sources: list[Iterator[_Rows]]) -> Iterator[_Rows]:
     """Merge sorted sources, each of which has each window and word at most once, into sorted pieces."""
-    heads: list[_Rows] = [_NO_ROWS] * len(sources)
-    while True:
-        for number, head in enumerate(heads):
-            if not len(head):
-                heads[number] = next(sources[number], _NO_ROWS)
-        heads_left = [head for head in heads if len(head)]
-        if not heads_left:
-            return
+    heads = [(head, source) for source in sources if (head := next(source, None))]
+    while len(heads) > 1:
         # All that is not above this has been read from every source.
-        bound = min(head.key(len(head) - 1) for head in heads_left)
-        ends = [bisect_right(range(len(head)), bound, key=head.key) for head in heads]
-        piece = _summed([head.cut(0, end) for head, end in zip(heads, ends, strict=True) if end])
-        heads = [head.cut(end, len(head)) for head, end in zip(heads, ends, strict=True)]
-        if len(piece):
-            yield piece
+        bound = min(head.key(len(head) - 1) for head, _ in heads)
+        below: list[_Rows] = []
+        above: list[tuple[_Rows, Iterator[_Rows]]] = []
+        for head, source in heads:
+            end = bisect_right(range(len(head)), bound, key=head.key)
+            below.append(head.cut(0, end))
+            rest = head.cut(end, len(head)) or next(source, None)
+            if rest:
+                above.append((rest, source))
+        yield _summed(below)
+        heads = above
+    for head, source in heads:
+        yield head
+        yield from source
 
 
 _NO_ROWS = _Rows(np.empty(0, np.int64), np.zeros(1, np.int64), np.empty(0, np.uint8), np.empty(0, np.int64))

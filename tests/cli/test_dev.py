@@ -1,0 +1,131 @@
+"""`wordtide dev`: Dagster with storage of its own; nothing of it stays."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import Shell
+from tests.support import wait_until
+from wordtide.cli import dagster_dev
+from wordtide.cli.dagster_dev import INSTANCE, DagsterDev, choose_port, write_instance
+from wordtide.embedded.process import ProcessId
+from wordtide.errors import EnvironmentProblem
+
+SECONDS = 180.0
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port: int = server.getsockname()[1]
+        return port
+
+
+def get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        body: bytes = answer.read()
+        return body
+
+
+def test_a_dagster_yaml_of_ours_is_brought_up_to_date(tmp_path: Path) -> None:
+    write_instance(tmp_path)
+    assert (tmp_path / "dagster.yaml").read_text() == INSTANCE
+    (tmp_path / "dagster.yaml").write_text(INSTANCE + "telemetry: {enabled: true}\n")
+    write_instance(tmp_path)
+    assert (tmp_path / "dagster.yaml").read_text() == INSTANCE
+
+
+def test_a_dagster_yaml_of_the_users_own_is_left_alone(tmp_path: Path) -> None:
+    own = "telemetry: {enabled: true}\n"
+    (tmp_path / "dagster.yaml").write_text(own)
+    write_instance(tmp_path)
+    assert (tmp_path / "dagster.yaml").read_text() == own
+
+
+def test_a_taken_port_is_one_line(shell: Shell) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        answer = shell("dev", "--port", str(port))
+    assert (answer.code, answer.out) == (1, "")
+    assert f"port {port} on 127.0.0.1 cannot be had" in answer.err.splitlines()[-1]
+
+
+def test_without_a_wish_the_port_is_one_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        taken = server.getsockname()[1]
+        monkeypatch.setattr(dagster_dev, "USUAL_PORT", taken)
+        assert choose_port(None) not in {0, taken}
+
+
+def test_what_outlives_its_leader_is_killed() -> None:
+    # The leader ends at SIGINT at once; its child ignores every polite signal.
+    child = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    leader = f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', {child!r}]); print(child.pid, flush=True); child.wait()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", leader], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    assert process.stdout is not None
+    survivor = ProcessId.of(int(process.stdout.readline()))
+    assert survivor is not None
+    process.send_signal(signal.SIGINT)
+    dagster_dev._end_group(process.pid, process, 60.0)
+    assert not survivor.alive()
+    assert process.poll() is not None
+    process.stdout.close()
+
+
+def test_it_answers_is_alone_in_its_home_and_leaves_nothing(shell: Shell) -> None:
+    port = free_port()
+    process = shell.process("dev", "--port", str(port))
+    try:
+        assert process.stderr is not None
+        lock = shell.folder / "home" / "dagster" / "wordtide-dev.lock"
+        wait_until(
+            "it has started", lambda: process.poll() is not None or (lock.exists() and lock.read_text()), SECONDS
+        )
+        group = int(json.loads(lock.read_text())["pid"])
+        server_info = f"http://127.0.0.1:{port}/server_info"
+
+        def answers() -> bool:
+            try:
+                return b"dagster_version" in get(server_info)
+            except OSError:
+                return False
+
+        wait_until("it answers", answers, SECONDS)
+        assert (shell.folder / "home" / "dagster" / "dagster.yaml").exists()
+        with pytest.raises(EnvironmentProblem, match=f"already runs in .*127.0.0.1:{port}"), DagsterDev():
+            pass
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+        assert dagster_dev._members(group) == []
+        assert lock.read_text() == ""
+        assert choose_port(port) == port
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=SECONDS)
+
+
+def test_what_a_killed_predecessor_left_is_ended_first(shell: Shell) -> None:
+    home = shell.folder / "home" / "dagster"
+    home.mkdir(parents=True)
+    left = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
+    identity = ProcessId.of(left.pid)
+    assert identity is not None
+    (home / "wordtide-dev.lock").write_text(json.dumps({"url": "", "pid": left.pid, "started": identity.started}))
+    dagster = DagsterDev()
+    dagster._claim()
+    dagster.stop()
+    assert left.wait(30) == -signal.SIGKILL

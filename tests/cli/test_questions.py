@@ -1,0 +1,179 @@
+"""`wordtide top`, `ledger`, `lag` and `parked`: JSON for programs, tables for people, nothing changed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import CLOSED_PORT, Shell
+from tests.support import create_topic, produce, unique
+from wordtide.config import EngineName, load_streams
+from wordtide.counting.local import LocalEngine
+from wordtide.drain import Drain
+from wordtide.embedded.cluster import ClusterAddress
+from wordtide.planning.pace import Pace
+from wordtide.wiring import open_source, open_table
+
+
+def drain(name: str) -> None:
+    """Take what is there, as a run by hand does."""
+    stream = load_streams()[name]
+    source = open_source(stream)
+    try:
+        engines = {EngineName.LOCAL: LocalEngine()}
+        drain = Drain(stream, source, open_table(stream), engines, run_id="test", on_commit=lambda _committed: None)
+        drain.run(Pace.of(stream.config, by_hand=True))
+    finally:
+        source.close()
+
+
+@pytest.fixture
+def folder(shell: Shell) -> Path:
+    """The landing folder of a stream `s`; no server is needed for it."""
+    landing = shell.folder / "landing"
+    landing.mkdir()
+    shell.streams("streams: {s: {landing: {path: ./landing, min_age: 0s}}}\n")
+    return landing
+
+
+def land(folder: Path, lines: Iterable[str], name: str = "f") -> None:
+    (folder / name).write_text("".join(f"{line}\n" for line in lines))
+
+
+def test_top_is_highest_first_and_ties_go_by_word(shell: Shell, folder: Path) -> None:
+    land(folder, ["b a c", "b é", "b a"])
+    drain("s")
+    answer = shell("top", "s", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    assert json.loads(answer.out) == [
+        {"word": "b", "count": 3},
+        {"word": "a", "count": 2},
+        {"word": "c", "count": 1},
+        {"word": "é", "count": 1},
+    ]
+    assert json.loads(shell("top", "s", "-n", "2", "--json").out) == json.loads(answer.out)[:2]
+
+
+def test_top_has_no_upper_bound(shell: Shell, folder: Path) -> None:
+    land(folder, [f"w{n}" for n in range(5000)])
+    drain("s")
+    assert len(json.loads(shell("top", "s", "-n", "1000000", "--json").out)) == 5000
+
+
+def test_top_never_lets_a_word_act_on_the_terminal(shell: Shell, folder: Path) -> None:
+    land(folder, ["\x1b[31mred \u202eleft  end\x07"])
+    drain("s")
+    shown = shell("top", "s").out
+    assert not set(shown) & {"\x1b", "\x07", "\u202e"}
+    assert all(word in shown for word in ("\\x1b[31mred", "\\u202eleft", "end\\x07", "(empty)"))
+    assert {row["word"] for row in json.loads(shell("top", "s", "--json").out)} == {
+        "\x1b[31mred",
+        "\u202eleft",
+        "",
+        "end\x07",
+    }
+
+
+def test_tables_fit_80_columns(shell: Shell, folder: Path) -> None:
+    land(folder, ["x" * 5000, "short"], name="n" * 200)
+    drain("s")
+    for question in ("top", "ledger", "lag", "parked"):
+        assert max(len(line) for line in shell(question, "s").out.splitlines()) <= 80
+
+
+def test_the_ledger_has_a_row_a_batch_from_batch_0_on(shell: Shell, folder: Path) -> None:
+    land(folder, ["a b", "c"], "one")
+    drain("s")
+    land(folder, ["d"], "two")
+    drain("s")
+    rows = json.loads(shell("ledger", "s", "--json").out)
+    assert [(row["batch"], row["status"], row["lines"], row["words"]) for row in rows] == [
+        (0, "founded", 0, 0),
+        (1, "published", 2, 3),
+        (2, "published", 1, 1),
+    ]
+    assert [[split["path"] for split in row["splits"]] for row in rows] == [
+        [],
+        [str(folder / "one")],
+        [str(folder / "two")],
+    ]
+    assert all(datetime.fromisoformat(row["committed_at"]).tzinfo is not None for row in rows)
+    assert [row["batch"] for row in json.loads(shell("ledger", "s", "-n", "1", "--json").out)] == [2]
+    assert "published" in shell("ledger", "s").out
+
+
+def test_before_the_first_batch_answers_are_empty_and_no_error(shell: Shell, folder: Path) -> None:
+    land(folder, ["a"])
+    for question in ("top", "ledger", "parked"):
+        answer = shell(question, "s", "--json")
+        assert (answer.code, answer.out, answer.err) == (0, "[]\n", "")
+        assert shell(question, "s").code == 0
+
+
+def test_lag_counts_the_files_that_wait_without_taking_them(shell: Shell, folder: Path) -> None:
+    land(folder, ["a"], "one")
+    [before] = json.loads(shell("lag", "--json").out)
+    assert (before["stream"], before["unit"], before["lag"], before["founded"]) == ("s", "files", 1, False)
+    drain("s")
+    land(folder, ["b"], "two")
+    land(folder, ["c"], "three")
+    [after] = json.loads(shell("lag", "s", "--json").out)
+    assert (after["position"], after["end"], after["lag"], after["founded"]) == (1, 3, 2, True)
+    assert len(json.loads(shell("ledger", "s", "--json").out)) == 2
+
+
+def test_lag_shows_the_other_streams_when_one_cannot_be_looked_at(
+    shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORDTIDE_KAFKA_BOOTSTRAP", f"127.0.0.1:{CLOSED_PORT}")
+    land(folder, ["a"])
+    shell.streams("streams: {s: {landing: {path: ./landing, min_age: 0s}}, news: {kafka: {topic: news}}}\n")
+    answer = shell("lag", "--json")
+    files, topic = json.loads(answer.out)
+    assert (answer.code, files["lag"], topic["lag"]) == (1, 1, None)
+    assert "no answer" in topic["problem"]
+    assert answer.only_line.startswith("stream news: ")
+
+
+def test_lag_of_a_topic_is_told_for_each_partition(served: Shell, cluster: ClusterAddress) -> None:
+    topic = unique("lagging")
+    create_topic(cluster, topic, 2)
+    served.streams(f"streams: {{s: {{kafka: {{topic: {topic}}}}}}}\n")
+    produce(cluster, topic, ["a", "b", "c"], partition=0)
+    [before] = json.loads(served("lag", "s", "--json").out)
+    assert (before["founded"], before["lag"]) == (False, 3)
+    drain("s")
+    produce(cluster, topic, ["d", "e"], partition=1)
+    [after] = json.loads(served("lag", "s", "--json").out)
+    assert (after["founded"], after["position"], after["end"], after["lag"]) == (True, 3, 5, 2)
+    assert [(row["partition"], row["position"], row["end"], row["lag"]) for row in after["partitions"]] == [
+        (0, 3, 3, 0),
+        (1, 0, 2, 2),
+    ]
+
+
+def test_lag_of_a_topic_that_is_not_there_is_one_line(served: Shell, cluster: ClusterAddress) -> None:
+    topic = unique("missing")
+    served.streams(f"streams: {{s: {{kafka: {{topic: {topic}}}}}}}\n")
+    answer = served("lag", "s")
+    assert answer.code == 1
+    assert f"there is no topic '{topic}'" in answer.only_line
+
+
+def test_a_replaced_file_is_parked_with_its_reason(shell: Shell, folder: Path) -> None:
+    land(folder, ["a"])
+    drain("s")
+    land(folder, ["something else"])
+    os.utime(folder / "f", (1, 1))
+    drain("s")
+    [parked] = json.loads(shell("parked", "--json").out)
+    assert (parked["stream"], parked["what"]) == ("s", str(folder / "f"))
+    assert parked["reason"]
+    assert datetime.fromisoformat(parked["since"]).tzinfo is not None
+    # Rich breaks lines at the width; a path has no blanks to break at, so look for its end.
+    assert "landing/f" in shell("parked", "s").out.replace("\n", "")
