@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import dagster as dg
@@ -12,7 +13,11 @@ from wordtide.config import Stream
 def source_key(stream: Stream) -> dg.AssetKey:
     """Return the key of a stream's topic (shared by the streams that read it) or landing folder."""
     if stream.config.kafka is not None:
-        return dg.AssetKey(["kafka", re.sub(r"[^A-Za-z0-9_]", "_", stream.config.kafka.topic)])
+        topic = stream.config.kafka.topic
+        plain = re.sub(r"[^A-Za-z0-9_]", "_", topic)
+        # news.v1 and news-v1 are two topics: what the replacement made equal, a few digits keep apart.
+        apart = "" if plain == topic else f"_{hashlib.sha256(topic.encode()).hexdigest()[:6]}"
+        return dg.AssetKey(["kafka", plain + apart])
     return dg.AssetKey(["landing", stream.name])
 
 

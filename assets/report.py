@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +15,15 @@ from assets.keys import source_key, word_counts_key
 from wordtide import __version__
 from wordtide.batch import Committed, KafkaSplit, Status
 from wordtide.config import Stream
-from wordtide.table.commit import WordCounts, read_batch_rows
+from wordtide.table.commit import WordCounts
 from wordtide.table.ledger import what_of
+from wordtide.table.rows import batch_totals, read_batch_rows
 
 SINGLE_EVENTS = 100
 """Unreported batches of an earlier run that get an event each; older ones share one."""
 BEHIND = 20
 """Waiting batches above which one event covers all that wait."""
+RETRY_SECONDS = 0.5
 CLOSE_SECONDS = 60.0
 """How long a drain's end waits for its reports."""
 SHOWN_RANGES = 20
@@ -62,7 +65,7 @@ class Report:
             counted.distinct if counted else 0,
             sum(proof.records or proof.lines for proof in proofs),
             committed.batch.backlog,
-            committed.position,
+            committed.batch.position,
             tuple(ranges),
             counted.engine if counted else None,
             seconds,
@@ -112,12 +115,23 @@ def merge(reports: Sequence[Report]) -> Report:
     )
 
 
-def group_catch_up(reports: Sequence[Report]) -> Iterator[Report]:
-    """Yield what to report of batches that an earlier run left unreported: one summary, then the newest singly."""
-    older, newest = reports[:-SINGLE_EVENTS], reports[-SINGLE_EVENTS:]
-    if older:
-        yield merge(older)
-    yield from newest
+def summarise(totals: Mapping[str, Sequence[Any]]) -> Report:
+    """Return one report for many batches of the past, from columns of the ledger."""
+    records = [records or lines for records, lines in zip(totals["records"], totals["lines"], strict=True)]
+    published = Status.PUBLISHED.value in totals["status"]
+    return Report(
+        totals["batch"][0],
+        totals["batch"][-1],
+        sum(totals["words"]),
+        sum(totals["distinct"]),
+        sum(records),
+        None,
+        None,
+        (),
+        None,
+        {},
+        Status.PUBLISHED.value if published else totals["status"][-1],
+    )
 
 
 def materialization(stream: Stream, report: Report) -> dg.AssetMaterialization:
@@ -185,24 +199,31 @@ class Reporter:
         self._queue: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=f"report-{stream.name}", daemon=True)
         self._failure: Exception | None = None
+        self._last_logged: int | None = None
         self._thread.start()
 
     def submit(self, committed: Committed) -> None:
         """Queue a committed batch; returns at once."""
         self._queue.put(Report.of(committed))
 
-    def close(self) -> None:
-        """Wait, with a bound, until everything is reported; pass on the error that ended reporting, if any."""
+    def close(self) -> int | None:
+        """Wait, with a bound, until everything is reported.
+
+        Returns:
+            The last batch reported, if any: where the next run's catch-up begins.
+        """
         self._queue.put(None)
         self._thread.join(CLOSE_SECONDS)
-        if self._failure is not None:
-            # Counts are safe: the next run finds the ledger ahead of the events and reports the rest.
-            self._context.log.warning(f"batches are committed but not all are reported: {self._failure}")
+        if self._failure is not None or self._thread.is_alive():
+            self._context.log.warning(
+                f"not all batches are reported ({self._failure or 'too slow'}); the next run reports the rest"
+            )
+        return self._last_logged
 
     def _work(self) -> None:
         try:
             report = self._queue.get()
-            for missed in group_catch_up(self._unreported(before=report.first if report else None)):
+            for missed in self._unreported(before=report.first if report else None):
                 self._log(missed)
             while report is not None:
                 report = self._log_waiting(report)
@@ -222,14 +243,28 @@ class Reporter:
         return None if following is None else self._queue.get()
 
     def _log(self, report: Report) -> None:
-        self._context.log_event(materialization(self._stream, report))
+        event = materialization(self._stream, report)
+        try:
+            self._context.log_event(event)
+        except Exception:  # Of whatever storage Dagster has; SQLite's "database is locked" passes.
+            time.sleep(RETRY_SECONDS)
+            self._context.log_event(event)
+        self._last_logged = report.last
 
     def _unreported(self, before: int | None) -> list[Report]:
         """Return what the ledger holds beyond the last event, up to but without ``before``."""
         event = self._context.instance.get_latest_materialization_event(word_counts_key(self._stream))
         seen = event.asset_materialization.metadata.get("batch") if event and event.asset_materialization else None
         last = seen.value if seen is not None and isinstance(seen.value, int) else 0
+        self._last_logged = last
         handle = self._table.open()
         if handle is None or (before is not None and before <= last + 1):
             return []
-        return [Report.of_row(row) for row in read_batch_rows(handle, after=last, before=before)]
+        columns = ["status", "words", "distinct", "records", "lines"]
+        older = batch_totals(handle, columns, last, before)
+        newest = older["batch"][-SINGLE_EVENTS:]
+        singles = read_batch_rows(handle, after=newest[0] - 1, before=before) if newest else []
+        reports = [Report.of_row(row) for row in singles]
+        # A table's whole history may be unreported: beyond the newest, only sums are read.
+        count = len(older["batch"]) - len(newest)
+        return [summarise({name: values[:count] for name, values in older.items()}), *reports] if count else reports

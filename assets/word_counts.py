@@ -78,8 +78,8 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         _warn_if_forgetful(context)
         follow = context.run.tags.get(FOLLOW_TAG) == "true"
-        table = tables.open(stream)
         try:
+            table = tables.open(stream)
             source = open_source(stream, kafka.connection() if stream.config.kafka else None, hdfs.address())
             reporter = Reporter(context, stream, table)
             stop = threading.Event()
@@ -98,12 +98,12 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
             try:
                 summary = run_beside(drain, Pace.of(stream.config, by_hand=not follow), stop)
             finally:
-                reporter.close()
+                reported = reporter.close()
                 source.close()
         except WordtideError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         if key in context.selected_asset_keys:
-            yield _result(stream, summary)
+            yield _result(stream, summary, reported)
         if any(check.name == CHECK_NAME for check in context.selected_asset_check_keys):
             yield _check(key, summary)
 
@@ -139,11 +139,12 @@ def run_beside(drain: Drain, pace: Pace, stop: threading.Event) -> Summary:
     return result
 
 
-def _result(stream: Stream, summary: Summary) -> dg.MaterializeResult[Any]:
+def _result(stream: Stream, summary: Summary, reported: int | None) -> dg.MaterializeResult[Any]:
     return dg.MaterializeResult(
         word_counts_key(stream),
         metadata={
-            "batch": summary.last,
+            # Where the next run's catch-up begins: never beyond what has an event.
+            "batch": reported if reported is not None else summary.last,
             "batches": summary.batches,
             "words": summary.words,
             "records": summary.records,

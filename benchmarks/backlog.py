@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from benchmarks.bench import Bench
 from benchmarks.data import WORDS, WORDS_A_LINE, Text, zipf_blocks
 from benchmarks.measure import Measure, Row, Section, Target
 from benchmarks.ours import Drained, make_stream
-from benchmarks.processes import answer, arguments, run_child
+from benchmarks.processes import Watch, answer, arguments, run_child
 from resources import SparkResource
 from wordtide.cli.produce import ensure_topic
 from wordtide.config import EngineName
@@ -40,22 +39,27 @@ def run(bench: Bench) -> Section:
     sent = _produce(bench.servers.kafka, messages)
     cold: dict[str, list[float]] = {side: [] for side in SIDES}
     warm: dict[str, list[float]] = {side: [] for side in SIDES}
+    cpu: dict[str, list[float]] = {side: [] for side in SIDES}
     for number in range(PROCESSES):
         for side in SIDES:
             folder = bench.folder / f"{side}-{number}"
             folder.mkdir()
             given = {"side": side, "bootstrap": bench.servers.kafka.bootstrap, "folder": str(folder)}
-            seconds = run_child("benchmarks.backlog", given, folder)
-            cold[side].append(seconds["cold"])
-            warm[side] += seconds["warm"]
+            laps = run_child("benchmarks.backlog", given, folder)
+            cold[side].append(laps[0][0])
+            warm[side] += [seconds for seconds, _ in laps[1:]]
+            cpu[side] += [seconds for _, seconds in laps[1:]]
             _check(side, folder, sent)
     rates = {side: Measure.of([messages / s / 1000 for s in warm[side]], "k msg/s") for side in SIDES}
+    work = {side: Measure.of(cpu[side], "CPU-s") for side in SIDES}
     starts = {side: Measure.of(cold[side], "s") for side in SIDES}
     return Section(
         f"A backlog of {messages:,} messages of {sent.bytes // sent.lines} B in {PARTITIONS} partitions → committed",
         (
             Row("engine auto (counts on Spark)", rates["auto"], rates["peer"], Target(2, at_least=True)),
             Row("engine local (no JVM)", rates["local"], rates["peer"], Target(2, at_least=True)),
+            Row("CPU of a warm drain, auto", work["auto"], work["peer"]),
+            Row("CPU of a warm drain, local", work["local"], work["peer"]),
             Row("session start and first drain, auto", starts["auto"], starts["peer"]),
             Row("session start and first drain, local", starts["local"], starts["peer"]),
         ),
@@ -103,30 +107,29 @@ def _ours(folder: Path, number: int, engine: str, **more: Any) -> Drained:
     return Drained(make_stream(folder, f"drain_{number}", settings), **more)
 
 
-def _drain_ours(given: Mapping[str, Any]) -> list[float]:
-    started = time.perf_counter()
+def _drain_ours(given: Mapping[str, Any]) -> list[tuple[float, float]]:
+    watch = Watch()
     resource = SparkResource()
     engines: dict[EngineName, Engine] = {
         EngineName.LOCAL: LocalEngine(),
         EngineName.SPARK: SparkEngine(lambda: resource.spark_session, resource.tasks()),
     }
-    seconds = []
+    laps = []
     for number in range(TIMES + 1):
         drained = _ours(
             Path(given["folder"]), number, given["side"], kafka=KafkaConnection(given["bootstrap"]), engines=engines
         )
         drained.run()
         drained.close()
-        seconds.append(time.perf_counter() - started)
-        started = time.perf_counter()
-    return seconds
+        laps.append(watch.lap())
+    return laps
 
 
-def _drain_peer(given: Mapping[str, Any]) -> list[float]:
-    started = time.perf_counter()
+def _drain_peer(given: Mapping[str, Any]) -> list[tuple[float, float]]:
+    watch = Watch()
     folder = Path(given["folder"])
     spark = peer.session()
-    seconds = []
+    laps = []
     for number in range(TIMES + 1):
         reading = (
             spark.readStream.format("kafka")
@@ -144,17 +147,15 @@ def _drain_peer(given: Mapping[str, Any]) -> list[float]:
             .start()
         )
         query.awaitTermination()
-        seconds.append(time.perf_counter() - started)
-        started = time.perf_counter()
+        laps.append(watch.lap())
     spark.stop()
-    return seconds
+    return laps
 
 
 def main() -> None:
     """One process of one side."""
     given = arguments()
-    seconds = _drain_peer(given) if given["side"] == "peer" else _drain_ours(given)
-    answer(given, {"cold": seconds[0], "warm": seconds[1:]})
+    answer(given, _drain_peer(given) if given["side"] == "peer" else _drain_ours(given))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ EXPONENT = 1.05
 WORDS_A_LINE = 15
 _BYTES_A_WORD = 5.345
 """On average, its separator included: a line has 80 bytes with its end."""
-_BLOCK_WORDS = 2_000_000
+_BLOCK_WORDS = 120_000 * WORDS_A_LINE
 
 _LATIN = [consonant + vowel for consonant in "bcdfghjklmnpqrstvwxz" for vowel in "aeiou"]
 _CYRILLIC = [consonant + vowel for consonant in "бвгджзклмнпрстфхцчшщ" for vowel in "аеиоу"]

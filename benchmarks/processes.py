@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,21 @@ def child(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@dataclass(slots=True)
+class Watch:
+    """Seconds and CPU-seconds of this process and its descendants, lap by lap."""
+
+    _clock: float = field(default_factory=time.perf_counter)
+    _cpu: float = field(default_factory=lambda: tree_cpu_seconds(os.getpid()))
+
+    def lap(self) -> tuple[float, float]:
+        """Return (seconds, CPU-seconds) since the last lap, and begin the next one."""
+        clock, cpu = time.perf_counter(), tree_cpu_seconds(os.getpid())
+        taken = clock - self._clock, cpu - self._cpu
+        self._clock, self._cpu = time.perf_counter(), tree_cpu_seconds(os.getpid())
+        return taken
 
 
 def run_child(module: str, arguments: Mapping[str, Any], folder: Path) -> Any:

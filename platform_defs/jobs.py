@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
+from deltalake.exceptions import DeltaError
 
 from assets.keys import word_counts_key
 from assets.word_counts import STREAM_TAG
 from resources import TablesResource
 from wordtide.config import Stream
+from wordtide.errors import WordtideError
 from wordtide.table.maintain import compact_if_needed, vacuum
 
 UnresolvedJob = Any  # dagster does not export the type of define_asset_job's result
@@ -30,13 +32,20 @@ def build_maintenance_job(streams: Sequence[Stream]) -> dg.JobDefinition:
 
     @dg.op
     def tidy_tables(context: dg.OpExecutionContext, tables: TablesResource) -> None:
+        failed: list[str] = []
         for stream in streams:
-            table = tables.open(stream)
-            if table.open() is None:
+            try:
+                table = tables.open(stream)
+                if table.open() is None:
+                    continue
+                compacted = compact_if_needed(table.uri, live_files=0)
+                deleted = vacuum(table.uri)
+            except (WordtideError, DeltaError, OSError) as error:
+                failed.append(f"{stream.name}: {error}")
                 continue
-            compacted = compact_if_needed(table.uri, live_files=0)
-            deleted = vacuum(table.uri)
             context.log.info(f"{stream.name}: compacted {compacted}, deleted {deleted} unused files")
+        if failed:
+            raise dg.Failure("; ".join(failed))
 
     @dg.job(name="maintenance", description="Merges small files and deletes files no version names.")
     def maintenance() -> None:

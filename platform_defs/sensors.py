@@ -1,11 +1,14 @@
 """One sensor a stream: sees that something waits and that nobody drains it, and starts a run. Never carries data."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 
 import dagster as dg
 
+from assets.keys import word_counts_key
 from assets.word_counts import FOLLOW_TAG, STREAM_TAG
 from platform_defs.jobs import UnresolvedJob
 from resources import HdfsResource, KafkaResource, TablesResource
@@ -17,6 +20,9 @@ TICK_SECONDS = 5
 """The sensor daemon's own floor; it cannot tick faster."""
 GRACE_SECONDS = 120.0
 """A run older than `max_run` and this is the run of a host that died; it no longer holds the stream."""
+RUNS_LOOKED_AT = 200
+FAILURES_LOOKED_AT = 8
+"""Failures in a row beyond which waiting does not grow."""
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -34,12 +40,33 @@ class ActiveRun:
     age: float
 
 
-def decide(stream: Stream, waiting: Waiting, runs: Sequence[ActiveRun]) -> str | None:
-    """Return why not to start a run, or None to start one."""
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The failed runs since a stream's last good one: how many in a row, and the seconds since the newest ended."""
+
+    in_a_row: int
+    since: float
+
+
+def back_off(failures: Failures) -> float:
+    """Return the seconds to wait before the next try: 10 after the first failure, doubling up to ten minutes."""
+    return 0.0 if failures.in_a_row == 0 else min(5.0 * 2**failures.in_a_row, 600.0) - failures.since
+
+
+def hold(stream: Stream, runs: Sequence[ActiveRun], failures: Failures) -> str | None:
+    """Return why a run must not be started now, whatever waits, or None."""
     limit = stream.config.max_run + GRACE_SECONDS
     holding = [run.run_id[:8] for run in runs if run.age <= limit]
     if holding:
         return f"run {holding[0]} is draining"
+    pause = back_off(failures)
+    if pause > 0:
+        return f"the last {failures.in_a_row} runs failed; the next try is in {pause:.0f} s"
+    return None
+
+
+def decide(waiting: Waiting) -> str | None:
+    """Return why there is no need for a run, or None to start one."""
     if not waiting.founded:
         return None
     if waiting.something:
@@ -60,15 +87,14 @@ def build_sensor(stream: Stream, job: UnresolvedJob) -> dg.SensorDefinition:
     def watch(
         context: dg.SensorEvaluationContext, kafka: KafkaResource, hdfs: HdfsResource, tables: TablesResource
     ) -> dg.SensorResult:
-        runs = _active(context.instance, stream)
-        busy = decide(stream, Waiting(founded=False, something=True, unfinished=0), runs)
-        if busy is not None:
-            return dg.SensorResult(skip_reason=busy)
+        reason = hold(stream, active_runs(context.instance, stream), recent_failures(context.instance, stream))
+        if reason is not None:
+            return dg.SensorResult(skip_reason=reason)
         try:
             waiting = look(stream, tables.open(stream), kafka.connection, hdfs.address)
         except WordtideError as error:
             return dg.SensorResult(skip_reason=str(error))
-        reason = decide(stream, waiting, runs)
+        reason = decide(waiting)
         if reason is not None:
             return dg.SensorResult(skip_reason=reason)
         return dg.SensorResult(run_requests=[dg.RunRequest(tags={STREAM_TAG: stream.name, FOLLOW_TAG: "true"})])
@@ -76,7 +102,20 @@ def build_sensor(stream: Stream, job: UnresolvedJob) -> dg.SensorDefinition:
     return watch
 
 
-def _active(instance: dg.DagsterInstance, stream: Stream) -> list[ActiveRun]:
-    records = instance.get_run_records(dg.RunsFilter(tags={STREAM_TAG: stream.name}, statuses=UNFINISHED))
+def active_runs(instance: dg.DagsterInstance, stream: Stream) -> list[ActiveRun]:
+    """Return the unfinished runs that drain a stream, those started from its asset's page included."""
     now = datetime.now(UTC)
-    return [ActiveRun(record.dagster_run.run_id, (now - record.create_timestamp).total_seconds()) for record in records]
+    key = word_counts_key(stream)
+    return [
+        ActiveRun(record.dagster_run.run_id, (now - record.create_timestamp).total_seconds())
+        for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED), limit=RUNS_LOOKED_AT)
+        if record.dagster_run.tags.get(STREAM_TAG) == stream.name or key in (record.dagster_run.asset_selection or ())
+    ]
+
+
+def recent_failures(instance: dg.DagsterInstance, stream: Stream) -> Failures:
+    """Return how many of a stream's newest runs failed."""
+    records = instance.get_run_records(dg.RunsFilter(tags={STREAM_TAG: stream.name}), limit=FAILURES_LOOKED_AT)
+    failed = list(takewhile(lambda record: record.dagster_run.status is dg.DagsterRunStatus.FAILURE, records))
+    ended = failed[0].end_time if failed else None
+    return Failures(len(failed), time.time() - ended if ended is not None else 0.0)

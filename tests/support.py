@@ -29,7 +29,8 @@ from wordtide.embedded.cluster import ClusterAddress
 from wordtide.planning.pace import Pace
 from wordtide.sources.base import Source
 from wordtide.storage import HdfsAddress, Storage, storage_for
-from wordtide.table.commit import WordCounts, read_batch_rows
+from wordtide.table.commit import WordCounts
+from wordtide.table.rows import read_batch_rows
 from wordtide.wiring import open_source, open_table
 
 SECONDS = 30.0
@@ -73,8 +74,10 @@ def create_topic(
 
     def led() -> bool:
         found = admin.list_topics(name, timeout=SECONDS).topics[name]
-        return found.error is None and len(found.partitions) == partitions and all(
-            partition.leader >= 0 for partition in found.partitions.values()
+        return (
+            found.error is None
+            and len(found.partitions) == partitions
+            and all(partition.leader >= 0 for partition in found.partitions.values())
         )
 
     wait_until(f"topic {name} is led", led)

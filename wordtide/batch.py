@@ -131,6 +131,7 @@ class Batch:
         parked: What this batch records as parked.
         transactions: Compare-and-set pairs, one for each Kafka partition and one for the batch number.
         backlog: Records or files known to wait beyond this batch.
+        position: What the table will have taken with this batch, as one line.
     """
 
     stream: str
@@ -142,6 +143,7 @@ class Batch:
     transactions: tuple[Transaction, ...]
     parked: tuple[Parked, ...] = ()
     backlog: int = 0
+    position: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +195,9 @@ class Committed:
         status: published or parked.
         counted: What was counted; None for a ledger-only batch.
         committed_at: UTC.
-        position: What the table has taken up to this batch, as one line.
     """
 
     batch: Batch
     status: Status
     counted: Counted | None
     committed_at: datetime
-    position: str

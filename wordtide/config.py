@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.errors import ConfigError
@@ -47,8 +47,22 @@ def parse_bytes(value: object) -> int:
     return int(match[1]) * _BYTE_UNITS[match[2]]
 
 
+def _checked_ms(milliseconds: int) -> int:
+    # Kafka takes negative timestamps for commands: -1 is "latest".
+    if not 0 <= milliseconds < 2**53:
+        raise ValueError(f"start {milliseconds} ms since the epoch is no usable time")
+    return milliseconds
+
+
+def _whole_milliseconds(seconds: float) -> float:
+    if seconds < 0.001 or abs(seconds * 1000 - round(seconds * 1000)) > 1e-6:
+        raise ValueError("a window is a whole number of milliseconds, at least 1ms")
+    return seconds
+
+
 Seconds = Annotated[float, BeforeValidator(parse_seconds)]
 PositiveSeconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0)]
+Window = Annotated[float, BeforeValidator(parse_seconds), AfterValidator(_whole_milliseconds)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
 
 
@@ -79,15 +93,17 @@ class KafkaSource(_Strict):
     def start_ms(self) -> Literal["earliest", "latest"] | int:
         """Return ``earliest``, ``latest`` or milliseconds since the epoch."""
         start = self.start
+        if isinstance(start, bool):
+            raise ValueError(f"start {start!r} is none of earliest, latest, an ISO 8601 time, ms since the epoch")
         if start == "earliest" or start == "latest":
             return start  # type: ignore[return-value]
         if isinstance(start, int):
-            return start
+            return _checked_ms(start)
         try:
             moment = start if isinstance(start, datetime) else datetime.fromisoformat(start)
         except ValueError:
             raise ValueError(f"start {start!r} is none of earliest, latest, an ISO 8601 time") from None
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        return _checked_ms(int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
 
 
 class LandingSource(_Strict):
@@ -105,14 +121,14 @@ class StreamConfig(_Strict):
     landing: LandingSource | None = None
     batch_interval: PositiveSeconds | None = None
     tokenizer: Tokenizer = Tokenizer.SPACE
-    window: PositiveSeconds = 60.0
+    window: Window = 60.0
     engine: EngineName = EngineName.AUTO
     linger: Seconds = 30.0
     max_run: PositiveSeconds = 600.0
-    max_records: int = Field(default=500_000, gt=0)
+    max_records: int = Field(default=500_000, gt=0, strict=True)
     max_bytes: Bytes = 256_000_000
-    max_files: int = Field(default=10_000, gt=0)
-    local_records: int = Field(default=200_000, ge=0)
+    max_files: int = Field(default=10_000, gt=0, strict=True)
+    local_records: int = Field(default=200_000, ge=0, strict=True)
     local_bytes: Bytes = 32_000_000
 
     @model_validator(mode="after")
@@ -161,6 +177,17 @@ def is_url(location: str) -> bool:
     return "://" in location
 
 
+class _OneOfEachKey(yaml.SafeLoader):
+    """YAML as PyYAML reads it, except that a repeated key is an error and not the silent loss of the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} occurs twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _absolute(location: str, base: Path) -> str:
     if is_url(location):
         scheme = urlsplit(location).scheme
@@ -186,8 +213,8 @@ def parse_streams(text: str, origin: Path) -> dict[str, Stream]:
         ConfigError: One line that names the file, the key and what to do.
     """
     try:
-        raw: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        raw: Any = yaml.load(text, _OneOfEachKey)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{origin}: not YAML: {' '.join(str(error).split())}") from error
     try:
         parsed = StreamsFile.model_validate(raw if raw is not None else {})
@@ -195,6 +222,7 @@ def parse_streams(text: str, origin: Path) -> dict[str, Stream]:
         raise ConfigError(f"{origin}: {_problem(error)}") from error
     streams: dict[str, Stream] = {}
     tables = _absolute(parsed.tables, origin.parent)
+    _check_tables(tables, origin)
     for name, config in parsed.streams.items():
         if not _STREAM_NAME.fullmatch(name):
             raise ConfigError(
@@ -203,9 +231,26 @@ def parse_streams(text: str, origin: Path) -> dict[str, Stream]:
         landing = _absolute(config.landing.path, origin.parent) if config.landing else None
         if landing and is_url(landing) and urlsplit(landing).scheme not in {"hdfs", "viewfs"}:
             raise ConfigError(f"{origin}: streams.{name}.landing.path: use a folder or hdfs://, not {landing!r}")
+        if landing and f"{tables}/".startswith(f"{landing}/"):
+            raise ConfigError(
+                f"{origin}: streams.{name}.landing.path: {landing} holds the tables ({tables}), which would be"
+                " counted as landed files; move one of them"
+            )
         streams[name] = Stream(name, config, f"{tables}/{name}/word_counts", landing)
     _refuse_shared_tables(streams, origin)
     return streams
+
+
+def _check_tables(tables: str, origin: Path) -> None:
+    # delta-rs takes a location for a URL and a file system takes it for a path: both must mean the same folder.
+    if not is_url(tables):
+        strange = re.search(r"%", tables)
+    elif urlsplit(tables).scheme in {"hdfs", "viewfs"}:
+        strange = re.search(r"[^A-Za-z0-9._~/=+:@,-]|(?<!:)(?<!:/)//", tables)
+    else:
+        raise ConfigError(f"{origin}: tables: use a folder or hdfs://, not {tables!r}")
+    if strange:
+        raise ConfigError(f"{origin}: tables: {strange[0]!r} cannot be part of a table's location ({tables})")
 
 
 def _refuse_shared_tables(streams: dict[str, Stream], origin: Path) -> None:

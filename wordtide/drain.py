@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from wordtide.batch import Batch, Committed, Counted
+from wordtide.batch import Batch, Committed, Counted, Parked
 from wordtide.config import EngineName, Stream
 from wordtide.counting.local import Target
 from wordtide.counting.tokenizer import Tokenizer
@@ -129,7 +129,8 @@ class Drain:
         self._on_commit = on_commit
         self._stop = stop or threading.Event()
         self._ledger: Ledger | None = None
-        self._suspected: frozenset[str] = frozenset()
+        self._suspected: dict[str, float] = {}
+        self._parked_last = False
         self._since_compaction = COMPACT_EVERY
 
     def run(self, pace: Pace) -> Summary:
@@ -155,6 +156,8 @@ class Drain:
                         f"stream {self._stream.name}: gave up after {fruitless} plans in a row; the last: {reason}"
                     ) from reason
                 log.info("stream %s: planning again: %s", self._stream.name, reason)
+                if not pace.by_hand and time.monotonic() - began >= pace.max_run:
+                    break
                 self._stop.wait(min(0.02 * fruitless, 1.0))
                 continue
             fruitless = 0
@@ -179,7 +182,6 @@ class Drain:
         if self._ledger is not None:
             summary.parked = sorted(self._ledger.parked)
             summary.last = self._ledger.last
-            summary.position = self._ledger.position
         return summary
 
     def _snapshot(self) -> Snapshot:
@@ -199,10 +201,15 @@ class Drain:
         snapshot = self._snapshot()
         plan = self._source.plan(snapshot.ledger, snapshot.position)
         summary.backlog = plan.backlog
-        if plan.parked and not self._confirmed(plan):
+        parked = self._confirmed(plan)
+        if plan.splits and self._parked_last:
+            # Turn and turn about: an endless row of bad files must not keep the good ones waiting.
+            parked = ()
+        if plan.parked and not parked and not plan.splits:
             self._stop.wait(CONFIRM_SECONDS)
             raise PlanAgain(f"{plan.parked[0].what}: {plan.parked[0].reason}; looking a second time")
-        if not plan.parked and not plan.splits:
+        if not parked and not plan.splits:
+            summary.position = plan.position
             return plan, None
         batch = Batch(
             self._stream.name,
@@ -211,13 +218,14 @@ class Drain:
             utc_now(),
             snapshot.version,
             # What is parked is recorded by itself, so that a failing read never keeps it from the ledger.
-            () if plan.parked else plan.splits,
-            (snapshot.batch_transaction(), *(() if plan.parked else plan.transactions)),
-            plan.parked,
+            () if parked else plan.splits,
+            (snapshot.batch_transaction(), *(() if parked else plan.transactions)),
+            parked,
             plan.backlog,
+            "" if parked else plan.position,
         )
         try:
-            counted = None if plan.parked else self._count(batch, snapshot.ledger, time.monotonic() - started)
+            counted = None if parked else self._count(batch, snapshot.ledger, time.monotonic() - started)
         except (CorruptFile, NotReady) as problem:
             self._source.reject(problem)
             raise PlanAgain(str(problem)) from problem
@@ -225,15 +233,17 @@ class Drain:
         committed = self._table.commit(snapshot, batch, counted, self._run_id)
         reached(Step.REPORT)
         summary.add(committed)
+        summary.position = batch.position or summary.position
+        self._parked_last = bool(parked)
         self._on_commit(committed)
         self._compact()
         return plan, committed
 
-    def _confirmed(self, plan: SourcePlan) -> bool:
-        found = frozenset(parked.what for parked in plan.parked)
-        confirmed = found <= self._suspected
-        self._suspected = found
-        return confirmed
+    def _confirmed(self, plan: SourcePlan) -> tuple[Parked, ...]:
+        """Return what an earlier look, long enough ago, would have parked too."""
+        now = time.monotonic()
+        self._suspected = {parked.what: self._suspected.get(parked.what, now) for parked in plan.parked}
+        return tuple(parked for parked in plan.parked if now - self._suspected[parked.what] >= CONFIRM_SECONDS)
 
     def _count(self, batch: Batch, ledger: Ledger, planning: float) -> Counted:
         config = self._stream.config

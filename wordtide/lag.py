@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from wordtide.config import Stream
 from wordtide.connection import KafkaConnection
+from wordtide.errors import TableRefused
 from wordtide.storage import HdfsAddress
 from wordtide.table.commit import WordCounts
 from wordtide.table.ledger import Ledger
@@ -42,7 +43,12 @@ def look(
     Raises:
         WordtideError: The source or the table cannot be looked at.
     """
-    snapshot = table.snapshot(_known.get(table.uri))
+    try:
+        snapshot = table.snapshot(_known.get(table.uri))
+    except TableRefused:
+        # What is remembered may be what is wrong: the next look reads the ledger afresh.
+        _known.pop(table.uri, None)
+        raise
     source = open_source(stream, kafka() if stream.config.kafka else None, hdfs())
     try:
         if snapshot is None:

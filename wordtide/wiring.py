@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from wordtide.config import Stream, home, is_url
 from wordtide.connection import KafkaConnection
@@ -37,7 +38,7 @@ def hdfs_address() -> HdfsAddress | None:
     """Return the HDFS of ``WORDTIDE_HDFS_URL``, else the running embedded one, else None."""
     url = os.environ.get("WORDTIDE_HDFS_URL", "").rstrip("/")
     if url:
-        if not url.startswith("hdfs://") or url == "hdfs://":
+        if not re.fullmatch(r"hdfs://[^/?#]+", url):
             raise ConfigError(f"WORDTIDE_HDFS_URL: {url!r} is not hdfs://host:port")
         host = url.removeprefix("hdfs://").rpartition(":")[0] or url.removeprefix("hdfs://")
         return HdfsAddress(url, os.environ.get("WORDTIDE_WEBHDFS", f"{host}:9870"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import signal
 from collections.abc import Sequence
@@ -45,9 +46,10 @@ VIEW = StreamView(
 
 
 def drawn(views: Sequence[StreamView], width: int, height: int) -> list[str]:
-    console = Console(width=width, height=height, record=True, force_terminal=True, file=open("/dev/null", "w"))
-    console.print(render(SCENE, views, width, height))
-    return console.export_text().rstrip("\n").split("\n")
+    console = Console(width=width, height=height, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(render(SCENE, views, width, height))
+    return captured.get().rstrip("\n").split("\n")
 
 
 @pytest.mark.parametrize(

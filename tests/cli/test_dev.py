@@ -71,8 +71,13 @@ def test_without_a_wish_the_port_is_one_that_is_free(monkeypatch: pytest.MonkeyP
 
 def test_what_outlives_its_leader_is_killed() -> None:
     # The leader ends at SIGINT at once; its child ignores every polite signal.
-    child = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-    leader = f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', {child!r}]); print(child.pid, flush=True); child.wait()"
+    deaf = "import signal as s, time; s.signal(s.SIGINT, s.SIG_IGN); s.signal(s.SIGTERM, s.SIG_IGN); time.sleep(600)"
+    leader = (
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {deaf!r}])\n"
+        "print(child.pid, flush=True)\n"
+        "child.wait()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", leader], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     )

@@ -95,13 +95,13 @@ class DagsterDev:
         host: Address it listens on.
         log: Where its output goes; default: to our own stdout and stderr.
 
-    Raises:
-        EnvironmentProblem: The port is taken, or Dagster already runs in this home.
+    Entering raises EnvironmentProblem when the port is taken or Dagster already runs in this home.
     """
 
     def __init__(self, *, port: int | None = None, host: str = LOOPBACK, log: Path | None = None) -> None:
         self._home = home() / "dagster"
-        self._port = choose_port(port, host)
+        self._wanted = port
+        self._port = 0
         self._host = host
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -116,6 +116,8 @@ class DagsterDev:
     def __enter__(self) -> DagsterDev:
         self._claim()
         try:
+            # After the claim: what a killed predecessor left running may hold the usual port.
+            self._port = choose_port(self._wanted, self._host)
             write_instance(self._home)
             self._started_at = time.time()
             self._process = self._launch()

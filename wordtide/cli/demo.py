@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import click
 from rich.console import Console
@@ -44,12 +44,11 @@ def demo(ctx: click.Context, seconds: int | None, rate: int, port: int | None) -
     verdicts: list[Verdict] = []
     with Interrupts() as interrupts:
         try:
-            with _cluster_ended():
-                with _dagster(port) as dagster:
+            with _cluster_ended(interrupts):
+                with _dagster(port, interrupts) as dagster:
                     # Side by side: Dagster loads its code while the servers start.
                     _start_cluster()
-                    _feed_and_watch(list(streams.values()), dagster, seconds, rate)
-                    interrupts.end()
+                    _feed_and_watch(list(streams.values()), dagster, interrupts, seconds, rate)
                 if seconds is not None:
                     _say("counting everything again, from the sources")
                     verdicts = [recount(stream) for stream in streams.values()]
@@ -81,12 +80,13 @@ def _start_cluster() -> None:
 
 
 @contextmanager
-def _cluster_ended() -> Iterator[None]:
+def _cluster_ended(interrupts: Interrupts) -> Iterator[None]:
     """End the cluster, however the demo ends; one that ran before is left running."""
     before = cluster.read_address(home()) is not None
     try:
         yield
     finally:
+        interrupts.end()
         if before:
             _say("Kafka and HDFS ran before and go on; wordtide down ends them")
         else:
@@ -95,15 +95,18 @@ def _cluster_ended() -> Iterator[None]:
 
 
 @contextmanager
-def _dagster(port: int | None) -> Iterator[DagsterDev]:
+def _dagster(port: int | None, interrupts: Interrupts) -> Iterator[DagsterDev]:
     with DagsterDev(port=port, log=home() / "logs" / "dagster.log") as started:
         try:
             yield started
         finally:
+            interrupts.end()
             _say("ending Dagster")
 
 
-def _feed_and_watch(streams: Sequence[Stream], dagster: DagsterDev, seconds: int | None, rate: int) -> None:
+def _feed_and_watch(
+    streams: Sequence[Stream], dagster: DagsterDev, interrupts: Interrupts, seconds: int | None, rate: int
+) -> None:
     """Feed every stream and show it until the time is over and all is counted, or for ever."""
     arrivals = Arrivals()
     feeds = [_feed(stream, arrivals, rate) for stream in streams]
@@ -120,16 +123,19 @@ def _feed_and_watch(streams: Sequence[Stream], dagster: DagsterDev, seconds: int
         began = time.monotonic()
         stopped: float | None = None
         while True:
+            interrupts.check()
             looked = time.monotonic()
             views = [watch.look() for watch in watches]
-            show(Scene(looked - began, dagster.url, "feeding" if stopped is None else "catching up"), views)
+            caught_up = stopped is not None and all(view.lag == 0 for view in views)
+            phase = "feeding" if stopped is None else "all counted" if caught_up else "catching up"
+            show(Scene(looked - began, dagster.url, phase), views)
             _refuse_failure(feeds, dagster)
+            if caught_up or (stopped is not None and looked - stopped > _CATCH_UP_SECONDS):
+                return
             if seconds is not None and stopped is None and looked - began >= seconds:
                 for feed in feeds:
                     feed.stop()
                 stopped = time.monotonic()
-            elif stopped is not None and (all(view.lag == 0 for view in views) or looked - stopped > _CATCH_UP_SECONDS):
-                return
             time.sleep(max(0.05, looked + _LOOK_SECONDS - time.monotonic()))
 
 
@@ -163,12 +169,16 @@ def _screen() -> Iterator[Callable[[Scene, Sequence[StreamView]], None]]:
 class _PlainScreen:
     def __init__(self) -> None:
         self._next = 0.0
+        self._phase = ""
 
     def __call__(self, scene: Scene, views: Sequence[StreamView]) -> None:
-        if scene.elapsed >= self._next:
+        if scene.elapsed >= self._next or scene.phase != self._phase:
             self._next = scene.elapsed + _PLAIN_SECONDS
+            self._phase = scene.phase
             click.echo(plain_line(scene, views))
 
 
 def _say(what: str) -> None:
-    click.echo(f"wordtide: {what}", err=True)
+    # The terminal may have gone (that is one way to end): nobody to tell, but servers still to end.
+    with suppress(OSError):
+        click.echo(f"wordtide: {what}", err=True)

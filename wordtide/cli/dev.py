@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 import click
 
@@ -23,15 +24,15 @@ def dev(port: int | None, host: str) -> None:
     with Interrupts() as interrupts:
         started = DagsterDev(port=port, host=host)
         try:
-            with started:
+            with started, ExitStack() as stack:
+                # What ends it must not be interrupted.
+                stack.callback(interrupts.end)
                 started.wait_ready()
-                click.echo(
-                    f"wordtide: Dagster is at {started.url}, its storage in {home() / 'dagster'}; Ctrl-C ends it",
-                    err=True,
-                )
+                where = home() / "dagster"
+                click.echo(f"wordtide: Dagster is at {started.url}, its storage in {where}; Ctrl-C ends it", err=True)
                 while started.running():
+                    interrupts.check()
                     time.sleep(0.2)
-                interrupts.end()
                 raise EnvironmentProblem(started.obituary())
         except KeyboardInterrupt:
             # The way to end it, not a failure.

@@ -16,8 +16,9 @@ from wordtide.errors import WordtideError
 from wordtide.planning.kafka import TopicSnapshot
 from wordtide.sources.base import Source
 from wordtide.sources.kafka import KafkaTopic, identity_of
-from wordtide.table.commit import read_batch_rows
+from wordtide.table.commit import BATCH_APP
 from wordtide.table.ledger import Ledger
+from wordtide.table.rows import catch_up
 from wordtide.wiring import open_source, open_table
 
 _PARALLEL = 8
@@ -65,7 +66,7 @@ class StreamLag:
 def ledger_of(handle: DeltaTable) -> Ledger:
     """Return the whole ledger of a table."""
     ledger = Ledger(str(handle.metadata().id))
-    ledger.apply(read_batch_rows(handle))
+    catch_up(handle, ledger, handle.transaction_version(BATCH_APP) or 0)
     return ledger
 
 

@@ -85,8 +85,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _os_error(error: OSError) -> int:
-    if error.errno == errno.EPIPE:
-        # The reader of our output has gone (`| head`): Python would complain again when it closes stdout.
+    if error.errno in {errno.EPIPE, errno.EIO}:
+        # The reader of our output (`| head`) or the terminal has gone: Python would complain again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     if error.errno == errno.ENOSPC:

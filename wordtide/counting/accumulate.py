@@ -1,13 +1,15 @@
 """Partial counts become one sorted table, in bounded memory.
 
-One operation does everything: put rows in order and add up equal neighbours. Partials are collected; when there are too many they
-are summed into one sorted run; when that is still large it goes to a temporary file; the result is the merge of the runs.
+One operation does everything: put rows in order and add up equal neighbours. Partials are collected; when there are too
+many they are summed into one sorted run; when that is still large it goes to a temporary file; the result is the merge
+of the runs.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -25,6 +27,7 @@ from wordtide.counting.kernel import Counted, int64s, integers, strings
 RESULT_SCHEMA = pa.schema([("window_start", pa.timestamp("us", "UTC")), ("word", pa.string()), ("count", pa.int64())])
 """What `Accumulator.result` yields."""
 
+_TABLE_SCHEMA = pa.schema([("window", pa.int64()), ("word", pa.large_string()), ("count", pa.int64())])
 _RUN_SCHEMA = pa.schema([("window", pa.int64()), ("word", pa.large_binary()), ("count", pa.int64())])
 
 # _HEADS[n] keeps the first n bytes of a big-endian integer.
@@ -34,7 +37,7 @@ _BLOCK_ROWS = 1 << 16
 """Working arrays of this many rows stay in the second-level cache."""
 
 _DEPTH = 4
-"""So many times eight bytes are compared as integers; what is equal that far, links and the like, is left to Arrow's sort."""
+"""So many times eight bytes are compared as integers; what is equal that far, links and the like, is left to Arrow."""
 
 _EVERYTHING = 1 << 40  # more bytes than a word can have
 
@@ -68,7 +71,7 @@ class _Rows:
     """Rows as numpy sees them. Word i is `data[offsets[i] : offsets[i + 1]]`; offsets need not begin at 0."""
 
     window: _Ints
-    offsets: npt.NDArray[np.int32] | _Ints
+    offsets: _Ints
     data: npt.NDArray[np.uint8]
     count: _Ints
 
@@ -100,8 +103,8 @@ class _Rows:
 class Accumulator:
     """Adds up partial counts per window and word.
 
-    Use it as a context manager: it may own temporary files. They have no name, so that they are gone with the process, however
-    it ends. A full disk is an `OSError` from any method.
+    Use it as a context manager: it may own temporary files. They have no name, so that they are gone with the process,
+    however it ends. A full disk is an `OSError` from whichever method writes them.
     """
 
     def __init__(self, limits: Limits = Limits(), directory: Path | None = None) -> None:
@@ -161,8 +164,16 @@ class Accumulator:
         """Add rows counted elsewhere.
 
         Args:
-            table: `window` (microseconds since 1970 UTC, int64), `word` (string), `count` (int64; may be negative), in any order; no nulls.
+            table: `window` (microseconds since 1970 UTC, int64), `word` (string), `count` (int64; may be negative), in
+                any order.
+
+        Raises:
+            ValueError: There are nulls.
+            pyarrow.ArrowInvalid: A column is of another type and cannot be cast.
         """
+        table = table.select(_TABLE_SCHEMA.names).cast(_TABLE_SCHEMA)
+        if any(column.null_count for column in table.columns):
+            raise ValueError("counts to be added up contain nulls")
         for batch in table.to_batches(max_chunksize=self._limits.rows):
             rows = _rows(integers(batch.column("window")), batch.column("word"), batch.column("count"))
             self._words += int(rows.count.sum())
@@ -172,7 +183,8 @@ class Accumulator:
         """Everything added, summed; can be taken once.
 
         Yields:
-            Batches of `RESULT_SCHEMA`, sorted by window and the word's UTF-8 bytes, each window and word once, none whose sum is 0.
+            Batches of `RESULT_SCHEMA`, sorted by window and the word's UTF-8 bytes; each window and word once, none
+            whose sum is 0.
         """
         if self._taken:
             raise RuntimeError("the result of an accumulator can be taken once")
@@ -235,15 +247,13 @@ class _Run:
 
     @classmethod
     def write(cls, batches: Iterable[_Rows], directory: Path | None) -> _Run:
-        file = TemporaryFile(prefix="wordtide-", dir=directory)
-        try:
+        with ExitStack() as undo:
+            file = undo.enter_context(TemporaryFile(dir=directory))
             with pa.ipc.new_stream(file, _RUN_SCHEMA) as writer:
                 for rows in batches:
                     writer.write_batch(_run_batch(rows))
             file.flush()
-        except BaseException:
-            file.close()
-            raise
+            undo.pop_all()
         return cls(file)
 
     def batches(self) -> Iterator[_Rows]:
@@ -257,19 +267,15 @@ class _Run:
 
 
 def _rows(window: _Ints, word: pa.Array, count: pa.Array) -> _Rows:
-    large = pa.types.is_large_string(word.type) or pa.types.is_large_binary(word.type)
+    width: type[np.int32] | type[np.int64] = np.int32 if pa.types.is_string(word.type) else np.int64
     _, offsets, data = word.buffers()
-    return _Rows(
-        window,
-        np.frombuffer(offsets, np.int64 if large else np.int32)[word.offset : word.offset + len(word) + 1],
-        np.frombuffer(data or b"", np.uint8),
-        integers(count),
-    )
+    used = np.frombuffer(offsets, width)[word.offset : word.offset + len(word) + 1]
+    return _Rows(window, used.astype(np.int64, copy=False), np.frombuffer(data or b"", np.uint8), integers(count))
 
 
 def _large_binary(rows: _Rows) -> pa.LargeBinaryArray:
-    offsets = pa.py_buffer(np.ascontiguousarray(rows.offsets, np.int64))
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(rows), [None, offsets, pa.py_buffer(rows.data)])
+    buffers = [None, pa.py_buffer(rows.offsets), pa.py_buffer(rows.data)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(rows), buffers)
 
 
 def _run_batch(rows: _Rows) -> pa.RecordBatch:
@@ -301,15 +307,16 @@ def _joined(parts: list[_Rows]) -> _Rows:
 def _summed(parts: list[_Rows]) -> _Rows:
     """The rows of all parts in order, equal ones added up, those whose sum is 0 left out.
 
-    A most-significant-digit radix sort with large digits, in a third of the time of sorting strings. The first digit is the
-    window and a few bytes of the word, with the row's number below it in one integer, which spares an argsort. Blocks of
-    what is then in coarse order are finished one by one, so that their working arrays are small.
+    A most-significant-digit radix sort with large digits, in a third of the time of sorting strings. The first digit is
+    the window and a few bytes of the word, with the row's number below it in one integer, which spares an argsort.
+    Blocks of what is then in coarse order are finished one by one, so that their working arrays are small.
     """
     if not any(map(len, parts)):
         return _NO_ROWS
     rows = _joined(parts)
     number_bits = len(rows).bit_length()
     rank = _dense(rows.window)
+    # At least two bytes, as neither the rows nor the windows among them are more than the limit allows.
     known = min(7, (64 - number_bits - int(rank.max()).bit_length()) // 8)
     packed = _next_bytes(rows, rows.offsets[:-1], np.diff(rows.offsets)) >> np.uint64(64 - 8 * known)
     packed |= rank.astype(np.uint64) << np.uint64(8 * known)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 
 from wordtide.batch import (
     Batch,
@@ -32,10 +34,7 @@ from wordtide.counting.accumulate import Accumulator
 from wordtide.counting.kernel import count_words
 from wordtide.counting.local import Target
 from wordtide.counting.tokenizer import Tokenizer
-from wordtide.errors import (
-    PlanAgain,
-    WordtideError,
-)
+from wordtide.errors import EnvironmentProblem, PlanAgain, WordtideError
 from wordtide.sources.base import SplitReader
 from wordtide.table.files import write_counts
 from wordtide.table.ledger import merge_proofs
@@ -85,13 +84,14 @@ class SparkEngine:
             _PARTIAL_DDL,
         )
         sums = partials.groupBy("window_start", "word").sum("count")
-        news = sums.mapInArrow(_WriteSums(target), _RESULT_DDL).collect()
+        try:
+            rows = sums.mapInArrow(_WriteSums(target), _RESULT_DDL).collect()
+        except (PySparkException, Py4JError, OSError) as error:
+            detail = " ".join(str(error).split())[:300]
+            raise EnvironmentProblem(f"Spark failed while batch {batch.number} was counted: {detail}") from error
         after_read()
-        return _summed(
-            batch,
-            [(row["what"], json.loads(row["json"])) for row in news],
-            time.monotonic() - started,
-        )
+        news = [(row["what"], json.loads(row["json"])) for row in rows]
+        return _summed(batch, news, len(pieces), time.monotonic() - started)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +106,12 @@ class _CountPieces:
         for batch in batches:
             for index in batch.column(0).to_pylist():
                 try:
-                    yield from self._count(self.pieces[index])
+                    yield from self._count(index, self.pieces[index])
                 except (PlanAgain, WordtideError) as error:
                     # Raised on the driver instead, where its type still means something.
                     yield _news(index, "error", _pack(error))
 
-    def _count(self, piece: Sequence[Split]) -> Iterator[pa.RecordBatch]:
+    def _count(self, index: int, piece: Sequence[Split]) -> Iterator[pa.RecordBatch]:
         invalid = 0
         with Accumulator() as counts:
             stretches = self.reader.read(piece)
@@ -127,11 +127,9 @@ class _CountPieces:
             for rows in counts.result():
                 window, word, count = (rows.column(name) for name in ("window_start", "word", "count"))
                 yield pa.record_batch([window.cast(pa.int64()), word, count], schema=_PARTIAL)
-        yield _news(
-            0,
-            "proofs",
-            {"invalid": invalid, "proofs": [asdict(proof) for proof in proofs]},
-        )
+            words = counts.words
+        proof = {"words": words, "invalid": invalid, "proofs": [asdict(proof) for proof in proofs]}
+        yield _news(index, "proofs", proof)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +177,8 @@ class _WriteSums:
 
 
 def _news(index: int, what: str, content: dict[str, Any]) -> pa.RecordBatch:
-    # The uuid keeps two equal pieces of news apart when Spark groups by word.
-    text = json.dumps({"what": what, "id": uuid.uuid4().hex, "piece": index, **content})
+    # The same for each attempt at a piece: should Spark run one twice, its news is one group.
+    text = json.dumps({"what": what, "piece": index, **content}, sort_keys=True)
     return pa.record_batch([[_NEWS], [text], [0]], schema=_PARTIAL)
 
 
@@ -201,12 +199,17 @@ def _proof(packed: dict[str, Any]) -> SplitProof:
     return SplitProof(FileSplit(**split) if "path" in split else KafkaSplit(**split), **packed)
 
 
-def _summed(batch: Batch, news: Sequence[tuple[str, dict[str, Any]]], seconds: float) -> Counted:
+def _summed(batch: Batch, news: Sequence[tuple[str, dict[str, Any]]], pieces: int, seconds: float) -> Counted:
     for what, packed in news:
         if what == "error":
             # Written by our own tasks a moment ago, not by a stranger.
             error: Exception = pickle.loads(base64.b64decode(packed["pickled"]))  # noqa: S301
             raise error
+    words = sum(packed["words"] for what, packed in news if what == "totals")
+    counted = sum(packed["words"] for what, packed in news if what == "proofs")
+    if sorted(packed["piece"] for what, packed in news if what == "proofs") != list(range(pieces)) or counted != words:
+        # After the loss of an executor Spark computes parts again; only a batch that adds up is published.
+        raise PlanAgain(f"Spark lost or repeated a part of batch {batch.number}")
     files = tuple(
         DataFile(packed["path"], packed["size"], packed["partition"], packed["stats"])
         for what, packed in news
@@ -216,7 +219,7 @@ def _summed(batch: Batch, news: Sequence[tuple[str, dict[str, Any]]], seconds: f
     return Counted(
         files,
         merge_proofs(batch.splits, proofs),
-        words=sum(packed["words"] for what, packed in news if what == "totals"),
+        words=words,
         distinct=sum(packed["distinct"] for what, packed in news if what == "totals"),
         invalid=sum(packed["invalid"] for what, packed in news if what == "proofs"),
         engine=SparkEngine.name,

@@ -112,7 +112,8 @@ def _panel(view: StreamView, width: int, words: int) -> Panel:
 def _lag(view: StreamView) -> Text:
     if view.lag is None:
         return Text("–")
-    return Text(f"{view.lag:,} {view.unit}", style="" if view.lag else "dim")
+    unit = view.unit.removesuffix("s") if view.lag == 1 else view.unit
+    return Text(f"{view.lag:,} {unit}", style="" if view.lag else "dim")
 
 
 def _top(view: StreamView, width: int, words: int) -> Table:

@@ -19,8 +19,8 @@ from wordtide.counting.tokenizer import reference
 from wordtide.errors import SourceUnavailable
 from wordtide.planning.landing import is_candidate
 from wordtide.storage import storage_for
-from wordtide.table.commit import read_batch_rows
 from wordtide.table.query import counts
+from wordtide.table.rows import read_batch_rows
 from wordtide.wiring import hdfs_address, kafka_connection, open_table
 
 _SILENCE_SECONDS = 30.0

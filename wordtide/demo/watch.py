@@ -15,9 +15,9 @@ from wordtide.cli.lag import lag_of
 from wordtide.config import Stream
 from wordtide.demo.feed import Arrivals
 from wordtide.errors import WordtideError
-from wordtide.table.commit import read_batch_rows
 from wordtide.table.ledger import Ledger
 from wordtide.table.query import counts
+from wordtide.table.rows import read_batch_rows
 from wordtide.wiring import open_source, open_table
 
 TOP = 40
@@ -131,6 +131,7 @@ class StreamWatch:
         if not rows:
             return
         self._ledger.apply(rows)
+        self._ledger.last = rows[-1]["batch"]
         added = counts(self._handle, after=before, through=self._ledger.last)
         for word, count in zip(added["word"].to_pylist(), added["count"].to_pylist(), strict=True):
             self._sums[word] += count

@@ -65,7 +65,7 @@ def plan_kafka(
     Args:
         snapshot: The topic now.
         founded: The identity that the table's positions belong to.
-        positions: Next offset by partition; a partition not in it is new and starts at its beginning.
+        positions: Next offset by partition; a partition not in it is new and starts at 0.
         parked: Names of what already waits for a decision: a topic or ``topic/partition``.
         max_records: Cap of the batch, in offsets.
         bound: Ends by partition that a run by hand has fixed; partitions not in it are left alone.
@@ -74,11 +74,14 @@ def plan_kafka(
     if topic in parked:
         return KafkaPlan((), (), 0)
     if snapshot.identity != founded:
-        return KafkaPlan((), (Parked(topic, _other_topic(snapshot.identity, founded)),), 0)
+        recreated = (
+            f"topic recreated: positions belong to topic id {founded.topic_id}, this is {snapshot.identity.topic_id}"
+        )
+        return KafkaPlan((), (Parked(topic, recreated),), 0)
     lost: list[Parked] = []
     available: list[KafkaSplit] = []
     for partition, offered in sorted(snapshot.partitions.items()):
-        start = positions.get(partition, offered.begin)
+        start = positions.get(partition, 0)
         split = KafkaSplit(topic, partition, start, offered.end)
         if split.what in parked:
             continue
@@ -103,12 +106,6 @@ def plan_kafka(
         if share
     )
     return KafkaPlan(taken, tuple(lost), sum(sizes) - sum(shares))
-
-
-def _other_topic(now: TopicIdentity, founded: TopicIdentity) -> str:
-    if now.cluster_id != founded.cluster_id:
-        return f"other cluster: positions belong to cluster {founded.cluster_id}, this is {now.cluster_id}"
-    return f"topic recreated: positions belong to topic id {founded.topic_id}, this is {now.topic_id}"
 
 
 def fair_shares(sizes: Sequence[int], cap: int) -> list[int]:

@@ -38,20 +38,22 @@ class CorruptFile(WordtideError):
     """A file that will never be read as it is: the drain parks it.
 
     Attributes:
-        path: Which.
+        split: Which; its identity matters, another file may take its path.
+        path: Its path.
         reason: Why; with the path the error's text.
         also: Others of the same batch, so that one more plan settles them all.
     """
 
-    def __init__(self, path: str, reason: str, also: tuple[CorruptFile, ...] = ()) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
+    def __init__(self, split: FileSplit, reason: str, also: tuple[CorruptFile, ...] = ()) -> None:
+        super().__init__(f"{split.path}: {reason}")
+        self.split = split
+        self.path = split.path
         self.reason = reason
         self.also = also
 
-    def __reduce__(self) -> tuple[type[CorruptFile], tuple[str, str, tuple[CorruptFile, ...]]]:
+    def __reduce__(self) -> tuple[type[CorruptFile], tuple[FileSplit, str, tuple[CorruptFile, ...]]]:
         """Pickle with all that it was made from."""
-        return type(self), (self.path, self.reason, self.also)
+        return type(self), (self.split, self.reason, self.also)
 
 
 class NotReady(PlanAgain):
@@ -278,7 +280,7 @@ def _read(storage: Storage, split: FileSplit, fetch: Fetch, window_us: int, late
     mtime = clamp_ms(split.mtime, latest_ms)
     compression = compression_of(split.path)
     if compression is None:
-        raise CorruptFile(split.path, "a compression or archive that is not read")
+        raise CorruptFile(split, "a compression or archive that is not read")
     try:
         if compression is Compression.PLAIN:
             pieces = _line_range(split, fetch)
@@ -290,7 +292,7 @@ def _read(storage: Storage, split: FileSplit, fetch: Fetch, window_us: int, late
     except BrokenData as problem:
         # Bytes that were exchanged under our eyes look corrupt too.
         change = _change(split, _stat(storage, split.path))
-        raise change or CorruptFile(split.path, str(problem)) from problem
+        raise change or CorruptFile(split, str(problem)) from problem
     return SplitProof(split, lines=lines, bytes=split.end - split.start, clamped=0 if mtime == split.mtime else lines)
 
 

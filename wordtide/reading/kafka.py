@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from wordtide.batch import KafkaSplit, Split, SplitProof
 from wordtide.connection import KafkaConnection
-from wordtide.errors import PlanAgain, SourceUnavailable
+from wordtide.errors import ConfigError, PlanAgain, SourceUnavailable
 from wordtide.planning.kafka import cut as cut_range
 from wordtide.reading.text import EARLIEST_MS, Text
 
@@ -106,7 +106,10 @@ class KafkaReader:
             for seen in progress:
                 yield from self._values([seen])
             return
-        consumer = Consumer(self._settings())
+        try:
+            consumer = Consumer(self._settings())
+        except KafkaException as error:
+            raise ConfigError(f"Kafka settings for {self.connection.bootstrap}: {error.args[0].str()}") from error
         try:
             consumer.assign([TopicPartition(s.split.topic, s.split.partition, s.split.start) for s in progress])
             yield from self._consume(consumer, by_partition)

@@ -26,6 +26,7 @@ class SourcePlan:
         backlog: Records or files beyond the splits.
         waiting: Files that are too young or unfinished to be taken.
         behind: Caps left some out: plan again at once.
+        position: What the table will have taken with the splits, as one line: `partition:next offset …`, or files.
     """
 
     splits: tuple[Split, ...]
@@ -34,6 +35,7 @@ class SourcePlan:
     backlog: int
     waiting: int
     behind: bool
+    position: str
 
 
 class SplitReader(Protocol):

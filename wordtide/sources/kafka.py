@@ -12,7 +12,7 @@ from kafka.protocol.consumer.offsets import IsolationLevel, OffsetSpec
 from wordtide.batch import Founding, KafkaSplit, Split, Transaction
 from wordtide.config import Stream
 from wordtide.connection import KafkaConnection
-from wordtide.errors import PlanAgain, SourceUnavailable
+from wordtide.errors import PlanAgain, SourceUnavailable, TableRefused
 from wordtide.planning.kafka import PartitionRange, TopicIdentity, TopicSnapshot, plan_kafka
 from wordtide.reading.files import CorruptFile, NotReady
 from wordtide.reading.kafka import KafkaReader
@@ -137,6 +137,7 @@ class KafkaTopic:
         """Plan the next batch from the topic's offsets and the table's positions."""
         seen = self.snapshot()
         founded = identity_of(ledger)
+        self._refuse_other(seen.identity, founded)
         positions = {p: at for p in seen.partitions if (at := position(founded.app_id(p))) is not None}
         plan = plan_kafka(
             seen, founded, positions, frozenset(ledger.parked), self._stream.config.max_records, self._bound
@@ -151,7 +152,17 @@ class KafkaTopic:
             plan.backlog,
             waiting=0,
             behind=plan.behind,
+            position=_position({**positions, **{split.partition: split.end for split in plan.splits}}),
         )
+
+    def _refuse_other(self, now: TopicIdentity, founded: TopicIdentity) -> None:
+        # A recreated topic is an event in the stream's life and is parked; another name or cluster is a mistake.
+        if (now.cluster_id, now.topic) != (founded.cluster_id, founded.topic):
+            raise TableRefused(
+                f"stream {self._stream.name}: its table belongs to topic {founded.topic} of Kafka cluster"
+                f" {founded.cluster_id}, but {self._connection.bootstrap} is cluster {now.cluster_id}, and streams.yaml"
+                f" names topic {now.topic}; put it back, or name a new stream"
+            )
 
     def reader(self, latest_ms: int) -> KafkaReader:
         """Return the reader for this topic."""
@@ -179,6 +190,10 @@ class KafkaTopic:
         if self._admin is not None:
             self._admin.close()
             self._admin = None
+
+
+def _position(offsets: Mapping[int, int]) -> str:
+    return " ".join(f"{partition}:{offset}" for partition, offset in sorted(offsets.items()))
 
 
 def identity_of(ledger: Ledger) -> TopicIdentity:

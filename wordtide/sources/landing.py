@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from wordtide.batch import FileSplit, Founding, Parked, Split, SplitProof
 from wordtide.config import Stream
+from wordtide.errors import TableRefused
 from wordtide.planning.landing import cut as cut_file
 from wordtide.planning.landing import is_candidate, plan_landing
 from wordtide.reading.files import CorruptFile, NotReady, read_files, verify_unchanged
@@ -69,7 +70,8 @@ class LandingFolder:
         self._storage = storage
         self._root = root
         self._bound: frozenset[str] | None = None
-        self._refused: dict[str, str] = {}
+        self._refused: dict[tuple[str, int, int], str] = {}
+        self._namespace: str | None = None
         self._suspects: set[str] = set()
 
     def candidates(self) -> list[FileInfo]:
@@ -81,7 +83,12 @@ class LandingFolder:
     def found(self) -> Founding:
         """Record whose files they are. The folder must exist."""
         self._storage.list_files(self._root)
-        return Founding({"namespace": self._storage.namespace(), "path": self._root}, (), ())
+        return Founding(self._identity(), (), ())
+
+    def _identity(self) -> dict[str, str]:
+        if self._namespace is None:
+            self._namespace = self._storage.namespace()
+        return {"namespace": self._namespace, "path": self._root}
 
     def fix_ends(self) -> None:
         """Take no file that is not there at this moment."""
@@ -90,12 +97,22 @@ class LandingFolder:
     def plan(self, ledger: Ledger, position: Position) -> SourcePlan:
         """Plan the next batch from a listing and the files the ledger holds."""
         del position  # files are their own position
+        if ledger.identity and ledger.identity != self._identity():
+            raise TableRefused(
+                f"the table belongs to the landing folder {ledger.identity['path']} ({ledger.identity['namespace']}),"
+                f" not to {self._root} ({self._namespace}); put streams.yaml back, or name a new stream"
+            )
         listing = [file for file in self.candidates() if self._bound is None or file.path in self._bound]
-        refused = self._newly_refused(ledger, listing)
+        refused = {
+            FileSplit(file.path, file.length, file.mtime_ms, 0, file.length): reason
+            for file in listing
+            if (reason := self._refused.get((file.path, file.length, file.mtime_ms))) is not None
+            and file.path not in ledger.parked
+        }
         plan = plan_landing(
             listing,
             ledger.files,
-            ledger.parked.keys() | self._refused.keys(),
+            ledger.parked.keys() | {split.path for split in refused},
             now_ms=int(time.time() * 1000),
             min_age_s=self._landing.min_age,
             max_files=self._config.max_files,
@@ -106,27 +123,18 @@ class LandingFolder:
         return SourcePlan(
             plan.splits,
             (),
-            (*refused, *plan.parked),
+            (*(Parked(split.path, reason, split) for split, reason in refused.items()), *plan.parked),
             plan.backlog_files - len(plan.splits),
             plan.waiting,
             plan.behind,
-        )
-
-    def _newly_refused(self, ledger: Ledger, listing: Sequence[FileInfo]) -> tuple[Parked, ...]:
-        return tuple(
-            Parked(
-                file.path,
-                self._refused[file.path],
-                FileSplit(file.path, file.length, file.mtime_ms, 0, file.length),
-            )
-            for file in listing
-            if file.path in self._refused and file.path not in ledger.parked
+            f"{len(ledger.files) + len(plan.splits)} files",
         )
 
     def reject(self, problem: CorruptFile | NotReady) -> None:
         """Have the next plan park what is corrupt, and look twice at what was not as planned."""
         if isinstance(problem, CorruptFile):
-            self._refused.update({file.path: file.reason for file in (problem, *problem.also)})
+            for file in (problem, *problem.also):
+                self._refused[file.split.path, file.split.length, file.split.mtime] = file.reason
         else:
             self._suspects.update(file.path for file in (problem, *problem.also))
 

@@ -7,10 +7,8 @@ import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
@@ -22,7 +20,8 @@ from wordtide.errors import EnvironmentProblem, PlanAgain, SourceUnavailable, Ta
 from wordtide.storage import Storage
 from wordtide.table.files import utc_now, write_batch_row
 from wordtide.table.ledger import Ledger, batch_row, describe, fingerprint, founding_row
-from wordtide.table.schema import BATCH_SCHEMA, FORMAT, PARTITION_BY, SCHEMA
+from wordtide.table.rows import catch_up, read_batch_rows
+from wordtide.table.schema import FORMAT, PARTITION_BY, SCHEMA
 
 BATCH_APP = "wordtide/batch"
 """The ``txn`` id whose version is the last batch number."""
@@ -105,13 +104,17 @@ class WordCounts:
             )
         ledger = known if known is not None and known.table_id == str(metadata.id) else Ledger(str(metadata.id))
         stored = handle.transaction_version(BATCH_APP)
-        if stored != ledger.last:
-            ledger.apply(read_batch_rows(handle, after=ledger.last))
-        if stored != ledger.last:
-            raise TableRefused(
-                f"table {self.uri}: the ledger ends at batch {ledger.last}, the log at {stored}; was it RESTOREd?"
-                " Draining on would count twice: restore a whole copy or found a new table"
-            )
+        if stored is None:
+            raise TableRefused(f"table {self.uri} has no {BATCH_APP} in its log; it was not founded by Wordtide")
+        try:
+            if stored != ledger.last:
+                catch_up(handle, ledger, stored)
+            elif handle.version() != ledger.version and not read_batch_rows(handle, after=ledger.last - 1):
+                # Somebody else's version: a compaction, or a RESTORE, which takes rows back but not `txn`s.
+                raise TableRefused(f"table {self.uri}: batch {ledger.last} is gone from it; was it RESTOREd?")
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise self._unreachable(error) from error
+        ledger.version = handle.version()
         self._check_meaning(ledger)
         return Snapshot(handle, ledger)
 
@@ -198,7 +201,9 @@ class WordCounts:
             self._settle(batch, error)
         self._sync_log(snapshot.version + 1)
         snapshot.ledger.apply([row])
-        return Committed(batch, status, counted, committed_at, snapshot.ledger.position)
+        snapshot.ledger.last = batch.number
+        snapshot.ledger.version = snapshot.version + 1
+        return Committed(batch, status, counted, committed_at)
 
     def _settle(self, batch: Batch, error: Exception) -> None:
         """Return if the attempt's commit happened after all; raise if it did not.
@@ -241,19 +246,3 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def read_batch_rows(handle: DeltaTable, after: int = -1, before: int | None = None) -> list[dict[str, Any]]:
-    """Return the ledger rows with numbers in ``(after, before)``, oldest first."""
-    chosen = (ds.field("kind") == "batch") & (ds.field("batch") > after)
-    if before is not None:
-        chosen &= ds.field("batch") < before
-    table = handle.to_pyarrow_dataset().to_table(columns=BATCH_SCHEMA.names, filter=chosen)
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return sorted(rows, key=lambda row: int(row["batch"]))
-
-
-def count_filter(after: int = -1, through: int | None = None) -> ds.Expression:
-    """Return the filter for count rows of batches ``after < batch <= through``: exact over any compaction."""
-    chosen = (ds.field("kind") == "count") & (ds.field("batch") > after)
-    return chosen if through is None else chosen & (ds.field("batch") <= through)

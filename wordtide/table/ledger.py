@@ -34,9 +34,9 @@ class Ledger:
         table_id: The Delta table they belong to.
         identity: What the positions belong to, from batch 0.
         fingerprint: What defines the table's meaning, from batch 0.
-        last: Highest batch number seen; -1 before any.
+        last: Highest batch number taken in; -1 before any.
+        version: Delta version at which ``last`` was known to be there.
         files: Landed files taken: path → (length, mtime).
-        offsets: Next offset by partition, as far as batches took any; for display, the `txn` actions decide.
         parked: What waits for a decision, by name.
     """
 
@@ -44,42 +44,27 @@ class Ledger:
     identity: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""
     last: int = -1
+    version: int = -1
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
-    offsets: dict[int, int] = field(default_factory=dict)
     parked: dict[str, ParkedSince] = field(default_factory=dict)
 
+    @property
+    def of_topic(self) -> bool:
+        """Whether the source is a topic, whose positions are `txn` actions; a folder's are its files."""
+        return "topic" in self.identity
+
     def apply(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Take in further batch rows, in the order of their numbers; rows already seen are ignored."""
+        """Take in further batch rows, in any order; the caller sees to ``last``."""
         for row in rows:
-            if row["batch"] <= self.last:
-                continue
-            self.last = row["batch"]
             if row["status"] == Status.FOUNDED:
                 self.identity = json.loads(row["identity"])
                 self.fingerprint = row["fingerprint"]
-            if row["status"] == Status.PARKED:
-                self._park(row)
-            else:
-                self._take(row)
-
-    def _take(self, row: Mapping[str, Any]) -> None:
-        for split in row["splits"]:
-            if split["path"] is not None:
-                self.files[split["path"]] = (split["length"], split["mtime"])
-            else:
-                self.offsets[split["partition"]] = split["end"]
-
-    @property
-    def position(self) -> str:
-        """What has been taken, as one line: `partition:next offset …`, or the number of files."""
-        if self.offsets:
-            return " ".join(f"{partition}:{offset}" for partition, offset in sorted(self.offsets.items()))
-        return f"{len(self.files)} files in {max(self.last, 0)} batches"
-
-    def _park(self, row: Mapping[str, Any]) -> None:
-        for split in row["splits"]:
-            what = what_of(split)
-            self.parked.setdefault(what, ParkedSince(what, split["reason"], row["committed_at"]))
+            for split in row["splits"]:
+                if row["status"] == Status.PARKED:
+                    what = what_of(split)
+                    self.parked[what] = ParkedSince(what, split["reason"], row["committed_at"])
+                elif split["path"] is not None:
+                    self.files[split["path"]] = (split["length"], split["mtime"])
 
 
 def what_of(split: Mapping[str, Any]) -> str:

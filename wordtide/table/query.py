@@ -8,7 +8,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from wordtide.counting.accumulate import RESULT_SCHEMA, Accumulator
-from wordtide.table.commit import count_filter
+from wordtide.table.rows import count_filter
 
 
 def counts(handle: DeltaTable, after: int = -1, through: int | None = None) -> pa.Table:

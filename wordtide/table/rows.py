@@ -1,0 +1,73 @@
+"""Reads a table's rows: the ledger and the counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+
+from wordtide.batch import Status
+from wordtide.errors import TableRefused
+from wordtide.table.ledger import Ledger
+from wordtide.table.schema import BATCH_SCHEMA
+
+_LEDGER_COLUMNS = ["batch", "status", "committed_at", "identity", "fingerprint", "splits"]
+_ROWS_AT_ONCE = 256
+"""A row may name 10,000 files, so this bounds what is held beside the ledger itself."""
+
+
+def _batch_filter(after: int, before: int | None = None) -> ds.Expression:
+    chosen = (ds.field("kind") == "batch") & (ds.field("batch") > after)
+    return chosen if before is None else chosen & (ds.field("batch") < before)
+
+
+def read_batch_rows(handle: DeltaTable, after: int = -1, before: int | None = None) -> list[dict[str, Any]]:
+    """Return the ledger rows with numbers in ``(after, before)``, oldest first."""
+    dataset = handle.to_pyarrow_dataset()
+    table = dataset.to_table(columns=BATCH_SCHEMA.names, filter=_batch_filter(after, before))
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return sorted(rows, key=lambda row: int(row["batch"]))
+
+
+def batch_totals(handle: DeltaTable, columns: list[str], after: int, before: int | None) -> dict[str, list[Any]]:
+    """Return a few plain columns of the ledger rows with numbers in ``(after, before)``, oldest first."""
+    dataset = handle.to_pyarrow_dataset()
+    table = dataset.to_table(columns=["batch", *columns], filter=_batch_filter(after, before)).sort_by("batch")
+    found: dict[str, list[Any]] = table.to_pydict()
+    return found
+
+
+def catch_up(handle: DeltaTable, ledger: Ledger, stored: int) -> None:
+    """Take in the batches after ``ledger.last`` up to ``stored``, the batch number in the log.
+
+    Of a topic's batches only those are read that say more than the ``txn`` actions do: the founding one and what is
+    parked. A folder's files have no other record.
+
+    Raises:
+        TableRefused: A batch is missing or there twice: rows were rolled back (RESTORE), numbers were not.
+    """
+    dataset = handle.to_pyarrow_dataset()
+    new = _batch_filter(ledger.last)
+    numbers = np.sort(dataset.to_table(columns=["batch"], filter=new).column("batch").to_numpy())
+    if not np.array_equal(numbers, np.arange(ledger.last + 1, stored + 1)):
+        raise TableRefused(
+            f"table {handle.table_uri}: the ledger does not hold each batch from {ledger.last + 1} to {stored} once;"
+            " was it RESTOREd? Draining on would lose or repeat counts: restore a whole copy, or found a new table"
+        )
+    if ledger.last < 0:
+        ledger.apply(dataset.to_table(columns=_LEDGER_COLUMNS, filter=new & (ds.field("batch") == 0)).to_pylist())
+        new = _batch_filter(0)
+    if ledger.of_topic:
+        new &= ds.field("status") != Status.PUBLISHED.value
+    scanner = dataset.scanner(columns=_LEDGER_COLUMNS, filter=new, batch_size=_ROWS_AT_ONCE)
+    for rows in scanner.to_batches():
+        ledger.apply(rows.to_pylist())
+    ledger.last = stored
+
+
+def count_filter(after: int = -1, through: int | None = None) -> ds.Expression:
+    """Return the filter for count rows of batches ``after < batch <= through``: exact over any compaction."""
+    chosen = (ds.field("kind") == "count") & (ds.field("batch") > after)
+    return chosen if through is None else chosen & (ds.field("batch") <= through)
