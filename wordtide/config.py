@@ -60,6 +60,13 @@ def _whole_milliseconds(seconds: float) -> float:
     return seconds
 
 
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"start {value!r} is none of earliest, latest, an ISO 8601 time, ms since the epoch")
+    return value
+
+
+Start = Annotated[str | int | datetime, BeforeValidator(_no_bool)]
 Seconds = Annotated[float, BeforeValidator(parse_seconds)]
 PositiveSeconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0)]
 Window = Annotated[float, BeforeValidator(parse_seconds), AfterValidator(_whole_milliseconds)]
@@ -82,7 +89,7 @@ class KafkaSource(_Strict):
     """One topic. ``start``: ``earliest``, ``latest`` or a timestamp (ISO 8601 with zone, or ms since the epoch)."""
 
     topic: str = Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$")
-    start: str | int | datetime = "earliest"
+    start: Start = "earliest"
     isolation: Literal["read_committed", "read_uncommitted"] = "read_committed"
 
     @model_validator(mode="after")
@@ -93,8 +100,6 @@ class KafkaSource(_Strict):
     def start_ms(self) -> Literal["earliest", "latest"] | int:
         """Return ``earliest``, ``latest`` or milliseconds since the epoch."""
         start = self.start
-        if isinstance(start, bool):
-            raise ValueError(f"start {start!r} is none of earliest, latest, an ISO 8601 time, ms since the epoch")
         if start == "earliest" or start == "latest":
             return start  # type: ignore[return-value]
         if isinstance(start, int):

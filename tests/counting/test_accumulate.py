@@ -128,6 +128,16 @@ def test_a_sorted_result_is_in_utf8_order() -> None:
     assert len(found) == len(words)
 
 
+def test_words_of_ten_megabytes_are_summed() -> None:
+    long = "x" * 10_000_000
+    parts = [[(0, long, 1), (0, long + "\0", 2)], [(0, long, 3), (0, long + "y", 4)], [(0, long, 5)]]
+    limits = Limits(bytes=15_000_000)
+    with Accumulator(limits) as sums:
+        for part in parts:
+            sums.add_table(table(part))
+        assert rows(list(sums.result()), limits) == totals(parts)
+
+
 def test_other_column_types_are_cast_and_nulls_refused() -> None:
     words = pa.array(["b", "a", "b"]).dictionary_encode()
     columns = {

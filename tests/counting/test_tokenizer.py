@@ -32,6 +32,7 @@ def fast_words(tokenizer: Tokenizer, text: bytes) -> list[str]:
 @untimed
 @given(many=lines)
 @example(many=[b""])
+@example(many=["aİb İ".encode()])
 @example(many=[b"", b"", b""])
 @example(many=["ΟΔΟΣ".encode(), "ΟΔΟΣ.".encode(), "Σ".encode(), "ΑΣ".encode(), "\u0345Σ".encode()])
 @example(many=[b"cut\xe2\x80", b"\x8b", b"\xf0\x9f", b"\x98\x80"])

@@ -47,6 +47,7 @@ def test_deleting_dagster_home_and_consumer_groups_changes_no_count(place: Place
     lines = some_lines(300)
     for part in (lines[:100], lines[100:200], lines[200:]):
         place.produce(stream, part)
+        home.mkdir()
         with dg.DagsterInstance.local_temp(str(home)) as instance:
             assert definitions.resolve_job_def("s_drain").execute_in_process(instance=instance).success
         shutil.rmtree(home)

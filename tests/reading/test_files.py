@@ -335,9 +335,15 @@ def test_one_error_names_every_corrupt_file(threads):
         read_all(storage, [split for split in splits if split.path not in {p.path for p in problems}])
 
 
-@pytest.mark.parametrize("kind", [CorruptFile, NotReady])
-def test_errors_travel_between_processes(kind):
-    error = pickle.loads(pickle.dumps(kind("/l/a", "why", (kind("/l/b", "too"),))))
+A = FileSplit("/l/a", 1, 2, 0, 1)
+B = FileSplit("/l/b", 1, 2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "error", [CorruptFile(A, "why", (CorruptFile(B, "too"),)), NotReady("/l/a", "why", (NotReady("/l/b", "too"),))]
+)
+def test_errors_travel_between_processes(error):
+    error = pickle.loads(pickle.dumps(error))
     assert (str(error), error.path, error.reason, error.also[0].path) == ("/l/a: why", "/l/a", "why", "/l/b")
 
 
