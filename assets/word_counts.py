@@ -91,7 +91,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                     EngineName.LOCAL: LocalEngine(),
                     EngineName.SPARK: SparkEngine(lambda: spark.spark_session, spark.tasks()),
                 },
-                run_id=context.run_id,
+                run_id=context.run.run_id,
                 on_commit=reporter.submit,
                 stop=stop,
             )

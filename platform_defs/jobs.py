@@ -38,7 +38,7 @@ def build_maintenance_job(streams: Sequence[Stream]) -> dg.JobDefinition:
                 table = tables.open(stream)
                 if table.open() is None:
                     continue
-                compacted = compact_if_needed(table.uri, live_files=0)
+                compacted = compact_if_needed(table, live_files=0)
                 deleted = vacuum(table.uri)
             except (WordtideError, DeltaError, OSError) as error:
                 failed.append(f"{stream.name}: {error}")

@@ -271,4 +271,4 @@ class Drain:
         self._since_compaction += 1
         if self._since_compaction >= COMPACT_EVERY:
             self._since_compaction = 0
-            compact_if_needed(self._table.uri)
+            compact_if_needed(self._table)

@@ -89,8 +89,8 @@ class Child:
                 returned.set()
                 striker.join()
 
-        def compact(uri: str) -> bool:
-            done = compact_if_needed(uri, LIVE_FILES)
+        def compact(table: WordCounts) -> bool:
+            done = compact_if_needed(table, LIVE_FILES)
             if done:
                 self.say("compacted")
             return done

@@ -87,6 +87,10 @@ class KafkaTopic:
     @staticmethod
     def _describe(admin: KafkaAdminClient, topic: str) -> dict[str, Any]:
         described: dict[str, Any] = admin.describe_topics([topic])[0]
+        # An unknown topic is an answer here, not an exception: one with an error code and no partitions.
+        problem = kafka_errors.for_code(described["error_code"])
+        if problem is not kafka_errors.NoError:
+            raise problem(topic)
         return described
 
     def _offsets(self, spec: OffsetSpec | int, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:

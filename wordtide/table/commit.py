@@ -156,7 +156,7 @@ class WordCounts:
         except (DeltaError, OSError) as error:
             if self.open() is None:
                 raise self._unreachable(error) from error
-        self._sync_log(0)
+        self.sync_log(0)
 
     def commit(self, snapshot: Snapshot, batch: Batch, counted: Counted | None, run_id: str) -> Committed:
         """Publish a batch: counts, ledger row and positions in one Delta version.
@@ -199,7 +199,7 @@ class WordCounts:
             )
         except (DeltaError, OSError) as error:
             self._settle(batch, error)
-        self._sync_log(snapshot.version + 1)
+        self.sync_log(snapshot.version + 1)
         snapshot.ledger.apply([row])
         snapshot.ledger.last = batch.number
         snapshot.ledger.version = snapshot.version + 1
@@ -221,7 +221,7 @@ class WordCounts:
         if [row["attempt"] for row in winners] != [batch.attempt]:
             raise PlanAgain(f"batch {batch.number} was committed by another drain") from error
 
-    def _sync_log(self, version: int) -> None:
+    def sync_log(self, version: int) -> None:
         """Make log entries from ``version`` on survive a power cut; delta-rs links them without fsync."""
         if is_url(self.uri):
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any
@@ -59,7 +60,7 @@ def write_counts(
         )
         path = attempt_path("count", day, number, attempt, f"{tag}-{index}")
         size = storage.write_durably(f"{root}/{path}", [_parquet(rows)], private=True)
-        yield DataFile(path, size, {"kind": "count", "day": day.isoformat()}, _count_stats(rows, number))
+        yield DataFile(path, size, {"kind": "count", "day": day.isoformat()}, _count_stats(rows))
 
 
 def write_batch_row(storage: Storage, root: str, row: dict[str, Any], day: date) -> DataFile:
@@ -67,7 +68,17 @@ def write_batch_row(storage: Storage, root: str, row: dict[str, Any], day: date)
     path = attempt_path("batch", day, row["batch"], row["attempt"])
     table = pa.Table.from_pylist([row], schema=BATCH_SCHEMA)
     size = storage.write_durably(f"{root}/{path}", [_parquet(table)], private=True)
-    return DataFile(path, size, {"kind": "batch", "day": day.isoformat()}, batch_stats(row["batch"]))
+    return DataFile(path, size, {"kind": "batch", "day": day.isoformat()}, _batch_stats(table))
+
+
+def write_merged(storage: Storage, root: str, partition: dict[str, str], rows: pa.Table) -> DataFile:
+    """Write the rows of several files of one partition as one, and return it."""
+    is_count = partition["kind"] == "count"
+    order = ["window_start", "word"] if is_count else ["batch"]
+    rows = rows.sort_by([(column, "ascending") for column in order])
+    path = f"kind={partition['kind']}/day={partition['day']}/merged-{uuid.uuid4().hex}.parquet"
+    size = storage.write_durably(f"{root}/{path}", [_parquet(rows)], private=True)
+    return DataFile(path, size, partition, _count_stats(rows) if is_count else _batch_stats(rows))
 
 
 def utc_now() -> datetime:
@@ -96,9 +107,10 @@ def _tables_of(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Tabl
         yield pa.Table.from_batches(held)
 
 
-def _count_stats(rows: pa.Table, number: int) -> str:
-    low: dict[str, Any] = {"batch": number}
-    high: dict[str, Any] = {"batch": number}
+def _count_stats(rows: pa.Table) -> str:
+    batches = pc.min_max(rows.column("batch")).as_py()
+    low: dict[str, Any] = {"batch": batches["min"]}
+    high: dict[str, Any] = {"batch": batches["max"]}
     nulls = dict.fromkeys(COUNT_SCHEMA.names, 0)
     windows = pc.min_max(rows.column("window_start")).as_py()
     counts = pc.min_max(rows.column("count")).as_py()
@@ -110,9 +122,10 @@ def _count_stats(rows: pa.Table, number: int) -> str:
     return json.dumps({"numRecords": len(rows), "minValues": low, "maxValues": high, "nullCount": nulls})
 
 
-def batch_stats(number: int) -> str:
-    """Return the statistics of a file that holds one ledger row."""
-    return json.dumps({"numRecords": 1, "minValues": {"batch": number}, "maxValues": {"batch": number}})
+def _batch_stats(rows: pa.Table) -> str:
+    batches = pc.min_max(rows.column("batch")).as_py()
+    low, high = {"batch": batches["min"]}, {"batch": batches["max"]}
+    return json.dumps({"numRecords": len(rows), "minValues": low, "maxValues": high})
 
 
 def _timestamp(moment: datetime) -> str:

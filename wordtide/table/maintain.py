@@ -3,35 +3,120 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby
 
+import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction, RemoveAction
 
-from wordtide.table.commit import RETENTION
+from wordtide.batch import DataFile
+from wordtide.errors import WordtideError
+from wordtide.table.commit import RETENTION, WordCounts
+from wordtide.table.files import ROWS_A_FILE, write_merged
+from wordtide.table.schema import BATCH_SCHEMA, COUNT_SCHEMA, PARTITION_BY, SCHEMA
 
 log = logging.getLogger("wordtide")
 
 LIVE_FILES = 800
 """Compaction keeps the table below 1,000 live files: at 5,000 a commit costs twice, at 50,000 ten times as much."""
-TARGET_BYTES = 128 << 20
-"""Files of this size are left alone, so that a day's counts are not rewritten again and again."""
+TARGET_BYTES = 64 << 20
+"""Files of half this size are left alone, so that a day's counts are not rewritten again and again."""
 
 
-def compact_if_needed(uri: str, live_files: int = LIVE_FILES) -> bool:
+@dataclass(frozen=True, slots=True)
+class LiveFile:
+    """A file of the table as its log describes it."""
+
+    kind: str
+    day: str
+    path: str
+    size: int
+    rows: int
+
+    @property
+    def partition(self) -> dict[str, str]:
+        """Values of the partition columns."""
+        return {"kind": self.kind, "day": self.day}
+
+
+def compact_if_needed(table: WordCounts, live_files: int = LIVE_FILES) -> bool:
     """Merge small files when there are more than ``live_files``; return whether it did.
 
     Losing against another writer is no error: the next look tries again.
     """
     try:
-        handle = DeltaTable(uri)
-        if len(handle.file_uris()) <= live_files:
+        handle = table.open()
+        if handle is None or len(handle.file_uris()) <= live_files:
             return False
-        # A rebase would accept the removal of files that somebody else has replaced (doubling their rows): no retries.
-        handle.optimize.compact(target_size=TARGET_BYTES, commit_properties=CommitProperties(max_commit_retries=0))
-    except (DeltaError, OSError) as error:
-        log.info("compaction of %s left for later: %s", uri, error)
+        groups = plan_compaction(_live_files(handle))
+        if not groups:
+            return False
+        merged = _merge(table, handle, groups)
+        _replace(handle, [file for group in groups for file in group], merged)
+        table.sync_log(handle.version() + 1)
+    except (DeltaError, OSError, WordtideError, pa.ArrowException) as error:
+        log.info("compaction of %s left for later: %s", table.uri, error)
         return False
     return True
+
+
+def plan_compaction(
+    files: Sequence[LiveFile], rows: int = ROWS_A_FILE, size: int = TARGET_BYTES
+) -> list[list[LiveFile]]:
+    """Return which files become one: small ones of one partition, up to ``rows`` rows and ``size`` bytes together."""
+    small = sorted(
+        (f for f in files if f.rows < rows // 2 and f.size < size // 2), key=lambda f: (f.kind, f.day, f.path)
+    )
+    groups: list[list[LiveFile]] = []
+    for _, partition in groupby(small, key=lambda f: (f.kind, f.day)):
+        groups.append([])
+        for file in partition:
+            held = groups[-1]
+            if held and (sum(f.rows for f in held) + file.rows > rows or sum(f.size for f in held) + file.size > size):
+                groups.append([])
+            groups[-1].append(file)
+    return [group for group in groups if len(group) > 1]
+
+
+def _live_files(handle: DeltaTable) -> list[LiveFile]:
+    columns = ["partition.kind", "partition.day", "path", "size_bytes", "num_records"]
+    actions = pa.table(handle.get_add_actions(flatten=True)).select(columns).to_pylist()
+    return [
+        LiveFile(kind, day.isoformat() if isinstance(day, date) else str(day), path, size, rows)
+        for kind, day, path, size, rows in (tuple(action[name] for name in columns) for action in actions)
+    ]
+
+
+def _merge(table: WordCounts, handle: DeltaTable, groups: Sequence[Sequence[LiveFile]]) -> list[DataFile]:
+    fragments = {fragment.path: fragment for fragment in handle.to_pyarrow_dataset().get_fragments()}
+    merged: list[DataFile] = []
+    for group in groups:
+        schema = COUNT_SCHEMA if group[0].kind == "count" else BATCH_SCHEMA
+        read = [fragments[f.path].to_table(schema=schema, columns=schema.names, use_threads=False) for f in group]
+        merged.append(write_merged(table.storage, table.root, group[0].partition, pa.concat_tables(read)))
+    return merged
+
+
+def _replace(handle: DeltaTable, old: Sequence[LiveFile], new: Sequence[DataFile]) -> None:
+    # Not `optimize.compact`: whatever its retries, it catches up with the log just before it commits, and then removes
+    # files that somebody else has replaced meanwhile: two at the same time double every row.
+    now_ms = int(time.time() * 1000)
+    handle.create_write_transaction(
+        [
+            *(AddAction(f.path, f.size, f.partition, now_ms, False, f.stats) for f in new),
+            *(RemoveAction(f.path, False, now_ms, f.size, dict(f.partition)) for f in old),
+        ],
+        "append",
+        SCHEMA,
+        PARTITION_BY,
+        # Nor may this commit be rebased, for the same reason: any other commit since the handle was opened refuses it.
+        commit_properties=CommitProperties(custom_metadata={"wordtide.merged": str(len(old))}, max_commit_retries=0),
+    )
 
 
 def vacuum(uri: str) -> int:

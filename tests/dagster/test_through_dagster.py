@@ -1,0 +1,206 @@
+"""From the sensor's tick through the run to the table, with a real Dagster instance, broker and HDFS."""
+
+from collections import Counter
+
+import dagster as dg
+import pytest
+
+from tests.dagster.support import by_hand, definitions, events, instance, start, tick
+from tests.support import assert_contiguous, assert_numbered, some_lines, words_of
+
+KEY = dg.AssetKey(["s", "word_counts"])
+
+
+def metadata(event):
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def test_a_hundred_thousand_lines_are_counted_from_the_sensor_to_the_table(place):
+    stream = place.topic_stream(partitions=4, linger="0s", engine="local", max_records=30_000)
+    lines = some_lines(100_000)
+    place.produce(stream, lines)
+    defs = definitions(place, stream)
+    with instance() as home:
+        (request,) = tick(defs, stream, home).run_requests
+        assert not request.run_config
+        assert start(defs, stream, home, request).success
+        assert tick(defs, stream, home).skip_reason.skip_message == "nothing waits"
+        reported = [metadata(event) for event in events(home, stream)]
+    assert place.counted(stream) == words_of(lines)
+    rows = place.ledger(stream)
+    assert_numbered(rows)
+    ends = {split["partition"]: split["end"] for row in rows for split in row["splits"]}
+    assert sum(ends.values()) == 100_000
+    assert_contiguous(rows, ends)
+    assert [one["batch"] for one in reported[:-1]] == [row["batch"] for row in rows[1:]]
+    assert sum(one["words"] for one in reported[:-1]) == words_of(lines).total()
+
+
+def test_two_hundred_landed_files_are_counted_from_the_sensor_to_the_table(place):
+    stream = place.folder_stream(landing=f"hdfs:///landing/{place.folder.name}", linger="0s", engine="local")
+    expected: Counter[str] = Counter()
+    for number in range(200):
+        lines = some_lines(20, seed=number)
+        expected += words_of(lines)
+        place.land(stream, f"{number % 7}/part {number}.txt", "".join(f"{line}\n" for line in lines).encode())
+    defs = definitions(place, stream)
+    with instance() as home:
+        (request,) = tick(defs, stream, home).run_requests
+        assert start(defs, stream, home, request).success
+        assert not tick(defs, stream, home).run_requests
+    assert place.counted(stream) == expected
+    taken = [split["path"] for row in place.ledger(stream) for split in row["splits"]]
+    assert (len(taken), len(set(taken))) == (200, 200)
+
+
+def test_an_event_says_what_the_batch_took_and_from_where(place):
+    stream = place.topic_stream(engine="local")
+    place.produce(stream, ["to be or", "not to be"])
+    defs = definitions(place, stream)
+    with instance() as home:
+        assert by_hand(defs, stream, home).success
+        batch, summary = events(home, stream)
+        check = home.event_log_storage.get_latest_asset_check_execution_by_key(
+            [dg.AssetCheckKey(KEY, "nothing_parked")]
+        )
+    told = metadata(batch)
+    assert (told["batch"], told["words"], told["rows"], told["records"], told["lag"]) == (1, 6, 4, 2, 0)
+    topic = stream.config.kafka.topic
+    assert told["ranges"] == [f"{topic}/0: [0, 2)"]
+    assert {"seconds_plan", "seconds_read", "seconds_count", "seconds_write", "seconds_batch"} <= told.keys()
+    assert batch.tags["dagster/data_version"] == "0:2"
+    assert batch.tags[f"dagster/input_data_version/kafka/{topic}"] == "0:2"
+    assert batch.tags["dagster/code_version"]
+    assert summary.tags["dagster/data_version"] == "0:2"
+    assert all(record.status.value == "SUCCEEDED" for record in check.values())
+
+
+def test_a_run_by_hand_takes_what_is_there_and_ends(place):
+    stream = place.topic_stream(engine="local", linger="1h")
+    place.produce(stream, ["a b"])
+    defs = definitions(place, stream)
+    with instance() as home:
+        assert by_hand(defs, stream, home).success
+        place.produce(stream, ["b"])
+        assert by_hand(defs, stream, home).success
+        assert by_hand(defs, stream, home).success
+    assert place.counted(stream) == {"a": 1, "b": 2}
+    assert len(place.ledger(stream)) == 3
+
+
+def test_a_parked_file_fails_the_check_and_not_the_run(place):
+    stream = place.folder_stream(engine="local")
+    place.land(stream, "good.txt", b"a b")
+    place.land(stream, "bad.txt.gz", b"not gzip at all")
+    defs = definitions(place, stream)
+    with instance() as home:
+        result = by_hand(defs, stream, home)
+        assert result.success
+        (check,) = result.get_asset_check_evaluations()
+    assert not check.passed
+    assert "bad.txt.gz" in check.description
+    assert place.counted(stream) == {"a": 1, "b": 1}
+
+
+def test_an_unfinished_run_of_the_stream_keeps_the_sensor_from_starting_another(place):
+    stream = place.topic_stream()
+    place.produce(stream, ["a"])
+    defs = definitions(place, stream)
+    with instance() as home:
+        for tags, selection in (({"wordtide/stream": "s"}, None), ({}, frozenset([KEY]))):
+            run = home.create_run_for_job(
+                defs.resolve_job_def("s_drain"),
+                status=dg.DagsterRunStatus.STARTED,
+                tags=tags,
+                asset_selection=selection,
+            )
+            assert "is draining" in tick(defs, stream, home).skip_reason.skip_message
+            home.delete_run(run.run_id)
+        assert tick(defs, stream, home).run_requests
+
+
+def test_a_source_that_does_not_answer_is_a_skipped_tick_with_one_line(place):
+    stream = place.topic_stream()
+    gone = place.streams({"s": {"kafka": {"topic": "nosuchtopic"}}})["s"]
+    defs = definitions(place, gone)
+    with instance() as home:
+        message = tick(defs, gone, home).skip_reason.skip_message
+    assert "there is no topic 'nosuchtopic'" in message
+    assert "\n" not in message
+    assert stream.name == gone.name
+
+
+def test_what_a_crash_left_unreported_is_reported_by_the_next_run(place):
+    stream = place.topic_stream(engine="local")
+    for line in ("a", "b", "c"):
+        place.produce(stream, [line])
+        place.drain(stream)  # without Dagster: committed and never reported
+    place.produce(stream, ["d"])
+    defs = definitions(place, stream)
+    with instance() as home:
+        assert by_hand(defs, stream, home).success
+        assert [metadata(event)["batch"] for event in events(home, stream)[:-1]] == [1, 2, 3, 4]
+        assert by_hand(defs, stream, home).success
+        assert [metadata(event)["batch"] for event in events(home, stream)] == [1, 2, 3, 4, 4, 4]
+
+
+def test_a_long_unreported_past_is_one_summary_and_the_newest_singly(place, monkeypatch):
+    monkeypatch.setattr("assets.report.SINGLE_EVENTS", 2)
+    stream = place.topic_stream(engine="local")
+    for number in range(5):
+        place.produce(stream, ["a " * number + "a"])
+        place.drain(stream)
+    with instance() as home:
+        assert by_hand(definitions(place, stream), stream, home).success
+        told = [metadata(event) for event in events(home, stream)[:-1]]
+    assert [(one.get("first_batch"), one["batch"], one["words"]) for one in told] == [
+        (1, 3, 6),
+        (None, 4, 4),
+        (None, 5, 5),
+    ]
+
+
+def test_a_failed_event_is_not_hidden_by_the_events_after_it(place, monkeypatch):
+    stream = place.topic_stream(engine="local")
+    place.produce(stream, ["a"])
+    defs = definitions(place, stream)
+    with instance() as home, monkeypatch.context() as broken:
+        broken.setattr("assets.report.RETRY_SECONDS", 0.0)
+        broken.setattr("assets.report.materialization", lambda *_: (_ for _ in ()).throw(OSError("database is locked")))
+        assert by_hand(defs, stream, home).success
+        broken.undo()
+        assert by_hand(defs, stream, home).success
+        assert 1 in [metadata(event)["batch"] for event in events(home, stream) if "ranges" in metadata(event)]
+
+
+def test_a_problem_with_a_known_cause_fails_the_run_with_its_line(place):
+    stream = place.streams({"s": {"kafka": {"topic": "nosuchtopic"}}})["s"]
+    with instance() as home:
+        result = by_hand(definitions(place, stream), stream, home)
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "there is no topic 'nosuchtopic'" in failure.step_failure_data.user_failure_data.description
+
+
+def test_an_instance_that_forgets_says_so(place, capfd, monkeypatch):
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    stream = place.topic_stream(engine="local")
+    with dg.DagsterInstance.ephemeral() as home:
+        assert by_hand(definitions(place, stream), stream, home).success
+    assert "will not keep its events" in capfd.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_definitions_merge_into_a_project_with_an_executor_and_assets_of_its_own(place):
+    stream = place.topic_stream()
+
+    @dg.asset(deps=[KEY])
+    def mine() -> None: ...
+
+    merged = dg.Definitions.merge(
+        definitions(place, stream), dg.Definitions(assets=[mine], executor=dg.multiprocess_executor)
+    )
+    dg.Definitions.validate_loadable(merged)
+    graph = merged.resolve_asset_graph()
+    assert graph.get(mine.key).parent_keys == {KEY}
+    assert graph.get(KEY).parent_keys == {dg.AssetKey(["kafka", stream.config.kafka.topic])}
