@@ -86,5 +86,3 @@ def test_a_drain_at_work_notices_that_its_table_was_restored(place: Place) -> No
     place.handle(stream).restore(0)
     with pytest.raises(TableRefused, match="RESTORE"):
         drain._next(Summary())
-
-

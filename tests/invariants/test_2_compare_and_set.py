@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from deltalake import DeltaTable
 
-import wordtide.table.maintain
 from tests.invariants.conftest import At
 from tests.support import Place, assert_contiguous, assert_numbered, rows_in, some_lines, words_of
 from wordtide.config import Stream
 from wordtide.drain import Drain, Step
 from wordtide.planning.pace import Pace
-from wordtide.table.commit import Snapshot
+from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.maintain import compact_if_needed
 
 
@@ -112,9 +109,8 @@ def test_an_append_goes_through_over_a_compaction_in_between(place: Place, at: A
     place.produce(stream, lines[:30])
     place.drain(stream)
     place.produce(stream, lines[30:35])
-    handle = place.handle(stream)
     compacted: list[bool] = []
-    at(Step.COMMIT, lambda: compacted.append(compact_if_needed(handle.table_uri, live_files=2)))
+    at(Step.COMMIT, lambda: compacted.append(compact_if_needed(place.table(stream), live_files=2)))
     before = place.ledger(stream)[-1]["batch"]
     attempts: list[Any] = []
     at(Step.WRITE, lambda: attempts.append(None))
@@ -125,39 +121,68 @@ def test_an_append_goes_through_over_a_compaction_in_between(place: Place, at: A
     assert place.counted(stream) == words_of(lines[:35])
 
 
-@pytest.fixture
-def stale(monkeypatch: pytest.MonkeyPatch) -> Callable[[DeltaTable], None]:
-    """Have maintenance work with this handle, as if it had been suspended since it opened it."""
-
-    def use(handle: DeltaTable) -> None:
-        monkeypatch.setattr(wordtide.table.maintain, "DeltaTable", lambda _uri: handle)
-
-    return use
+def asleep(place: Place, stream: Stream) -> WordCounts:
+    """Return a table whose maintenance goes on with the version of now, as if it slept between opening and commit."""
+    table, handle = place.table(stream), place.handle(stream)
+    table.open = lambda: handle  # type: ignore[method-assign]
+    return table
 
 
-def test_a_compaction_that_lost_to_another_one_removes_nothing(
-    place: Place, stale: Callable[[DeltaTable], None]
-) -> None:
+def test_a_compaction_that_lost_to_another_one_removes_nothing(place: Place) -> None:
     stream = place.topic_stream(max_records=5)
     place.produce(stream, some_lines(40))
     place.drain(stream)
-    rows, sleeper = rows_in(place.handle(stream)), place.handle(stream)
-    assert compact_if_needed(sleeper.table_uri, live_files=2)
-    stale(sleeper)
-    assert not compact_if_needed(sleeper.table_uri, live_files=2)
+    rows, sleeper = rows_in(place.handle(stream)), asleep(place, stream)
+    assert compact_if_needed(place.table(stream), live_files=2)
+    assert not compact_if_needed(sleeper, live_files=2)
     assert rows_in(place.handle(stream)) == rows
 
 
-def test_a_compaction_that_lost_to_an_append_leaves_it_alone(
-    place: Place, stale: Callable[[DeltaTable], None]
-) -> None:
+def test_of_compactions_at_the_same_time_one_wins_and_no_row_is_doubled(place: Place) -> None:
+    stream = place.topic_stream(max_records=5)
+    place.produce(stream, some_lines(60))
+    place.drain(stream)
+    rows = rows_in(place.handle(stream))
+    barrier = threading.Barrier(3, timeout=20)
+    won: list[bool] = []
+
+    def compact(table: WordCounts) -> None:
+        barrier.wait()
+        won.append(compact_if_needed(table, live_files=2))
+
+    threads = [threading.Thread(target=compact, args=(asleep(place, stream),)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(won) == [False, False, True]
+    assert rows_in(place.handle(stream)) == rows
+
+
+def test_a_compaction_that_lost_to_an_append_leaves_it_alone(place: Place) -> None:
     stream = place.topic_stream(max_records=5)
     lines = some_lines(45)
     place.produce(stream, lines[:40])
     place.drain(stream)
-    stale(place.handle(stream))
+    sleeper = asleep(place, stream)
     place.produce(stream, lines[40:])
     place.drain(stream)
-    compact_if_needed(place.table(stream).uri, live_files=2)
+    assert not compact_if_needed(sleeper, live_files=2)
+    assert compact_if_needed(place.table(stream), live_files=2)
+    assert place.counted(stream) == words_of(lines)
+    assert_numbered(place.ledger(stream))
+
+
+def test_compactions_between_batches_change_no_row(place: Place) -> None:
+    """Rows after many compactions between many batches are the rows without any."""
+    stream = place.topic_stream(max_records=7)
+    lines: list[str] = []
+    for seed in range(5):
+        more = some_lines(30, seed)
+        lines += more
+        place.produce(stream, more)
+        place.drain(stream)
+        compact_if_needed(place.table(stream), live_files=1)
+    assert len(place.handle(stream).file_uris()) == 2
     assert place.counted(stream) == words_of(lines)
     assert_numbered(place.ledger(stream))

@@ -25,7 +25,7 @@ from wordtide.wiring import hdfs_address, kafka_connection
 
 _LOOK_SECONDS = 1.0
 _PLAIN_SECONDS = 5.0
-_CATCH_UP_SECONDS = 120.0
+_CATCH_UP_SECONDS = 300.0
 _FOREIGN = ("WORDTIDE_KAFKA_BOOTSTRAP", "WORDTIDE_HDFS_URL")
 
 

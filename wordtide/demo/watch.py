@@ -5,21 +5,26 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import quantiles
 from typing import Any
+from urllib.parse import unquote
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from wordtide.cli.lag import lag_of
 from wordtide.config import Stream
 from wordtide.demo.feed import Arrivals
 from wordtide.errors import WordtideError
 from wordtide.table.ledger import Ledger
-from wordtide.table.query import counts
-from wordtide.table.rows import read_batch_rows
+from wordtide.table.schema import BATCH_SCHEMA
 from wordtide.wiring import open_source, open_table
 
+_FILE_COLUMNS = ["path", "size_bytes", "partition.kind", "max.batch"]
 TOP = 40
 _RECENT_SECONDS = 30.0
 """Latency and rate are those of the last half minute: what happens now, not how the start was."""
@@ -75,6 +80,7 @@ class StreamWatch:
         self._source = open_source(stream)
         self._handle: DeltaTable | None = None
         self._ledger: Ledger | None = None
+        self._version = -1
         self._sums: Counter[str] = Counter()
         self._lines = 0
         self._words = 0
@@ -90,8 +96,9 @@ class StreamWatch:
         try:
             self._read()
             lag = lag_of(self._stream, self._source, self._handle, self._ledger)
-        except WordtideError as error:
-            return StreamView(**{**_fields(self._view), "problem": str(error)})
+        except (WordtideError, DeltaError, OSError) as error:
+            # A server that hiccups must not end the demonstration; the next look is a second away.
+            return replace(self._view, problem=" ".join(str(error).split()))
         self._forget()
         last = self._last
         self._view = StreamView(
@@ -126,17 +133,40 @@ class StreamWatch:
         else:
             self._handle.update_incremental()
         assert self._ledger is not None
-        before = self._ledger.last
-        rows = read_batch_rows(self._handle, after=before)
+        if self._handle.version() == self._version:
+            return
+        rows, sums = self._new_rows(self._handle, self._ledger.last)
+        self._version = self._handle.version()
         if not rows:
             return
         self._ledger.apply(rows)
         self._ledger.last = rows[-1]["batch"]
-        added = counts(self._handle, after=before, through=self._ledger.last)
-        for word, count in zip(added["word"].to_pylist(), added["count"].to_pylist(), strict=True):
-            self._sums[word] += count
+        self._sums.update(sums)
         for row in rows:
             self._take(row)
+
+    def _new_rows(self, handle: DeltaTable, after: int) -> tuple[list[dict[str, Any]], Counter[str]]:
+        """Return ledger rows and word sums of the batches after ``after``.
+
+        A dataset of the whole table would do, but making one costs a millisecond or two for each live file; which
+        files hold something new is known from their statistics. Files that compaction has merged hold old batches too.
+        """
+        rows: list[dict[str, Any]] = []
+        sums: Counter[str] = Counter()
+        files = pa.table(handle.get_add_actions(flatten=True)).select(_FILE_COLUMNS).to_pydict()
+        for path, size, kind, highest in zip(*(files[name] for name in _FILE_COLUMNS), strict=True):
+            if highest is not None and highest <= after:
+                continue
+            content = b"".join(self._table.storage.read_range(f"{self._table.root}/{unquote(path)}", 0, size))
+            columns = ["batch", "word", "count"] if kind == "count" else BATCH_SCHEMA.names
+            found = pq.read_table(pa.BufferReader(content), columns=columns)
+            found = found.filter(pc.field("batch") > after)
+            if kind == "batch":
+                rows += found.to_pylist()
+            else:
+                for word, count in zip(found["word"].to_pylist(), found["count"].to_pylist(), strict=True):
+                    sums[word] += count
+        return sorted(rows, key=lambda row: int(row["batch"])), sums
 
     def _take(self, row: Mapping[str, Any]) -> None:
         self._lines += row["lines"]
@@ -166,10 +196,6 @@ class StreamWatch:
             if 0 <= age < HISTORY:
                 bins[HISTORY - 1 - age] += words
         return tuple(bins)
-
-
-def _fields(view: StreamView) -> dict[str, Any]:
-    return {name: getattr(view, name) for name in StreamView.__dataclass_fields__}
 
 
 def _batch_seconds(row: Mapping[str, Any]) -> float:

@@ -10,6 +10,7 @@ from datetime import date
 from itertools import groupby
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, RemoveAction
@@ -74,11 +75,13 @@ def plan_compaction(
     )
     groups: list[list[LiveFile]] = []
     for _, partition in groupby(small, key=lambda f: (f.kind, f.day)):
+        held_rows = held_size = 0
         groups.append([])
         for file in partition:
-            held = groups[-1]
-            if held and (sum(f.rows for f in held) + file.rows > rows or sum(f.size for f in held) + file.size > size):
+            held_rows, held_size = held_rows + file.rows, held_size + file.size
+            if groups[-1] and (held_rows > rows or held_size > size):
                 groups.append([])
+                held_rows, held_size = file.rows, file.size
             groups[-1].append(file)
     return [group for group in groups if len(group) > 1]
 
@@ -93,12 +96,14 @@ def _live_files(handle: DeltaTable) -> list[LiveFile]:
 
 
 def _merge(table: WordCounts, handle: DeltaTable, groups: Sequence[Sequence[LiveFile]]) -> list[DataFile]:
-    fragments = {fragment.path: fragment for fragment in handle.to_pyarrow_dataset().get_fragments()}
+    dataset = handle.to_pyarrow_dataset()
+    fragments = {fragment.path: fragment for fragment in dataset.get_fragments()}
     merged: list[DataFile] = []
     for group in groups:
         schema = COUNT_SCHEMA if group[0].kind == "count" else BATCH_SCHEMA
-        read = [fragments[f.path].to_table(schema=schema, columns=schema.names, use_threads=False) for f in group]
-        merged.append(write_merged(table.storage, table.root, group[0].partition, pa.concat_tables(read)))
+        chosen = [fragments[file.path] for file in group]
+        rows = ds.FileSystemDataset(chosen, schema, dataset.format, dataset.filesystem).to_table()
+        merged.append(write_merged(table.storage, table.root, group[0].partition, rows))
     return merged
 
 
