@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaError, Message, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaError, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from deltalake import DeltaTable
 
 from wordtide.batch import Committed
@@ -88,6 +88,26 @@ def delete_topic(cluster: ClusterAddress, name: str) -> None:
     admin = AdminClient({"bootstrap.servers": cluster.kafka})
     admin.delete_topics([name], operation_timeout=SECONDS)[name].result(SECONDS)
     wait_until(f"topic {name} is gone", lambda: name not in admin.list_topics(timeout=SECONDS).topics)
+
+
+def add_partitions(cluster: ClusterAddress, name: str, total: int) -> None:
+    """Let a topic grow, and wait until the new partitions are led."""
+    admin = AdminClient({"bootstrap.servers": cluster.kafka})
+    admin.create_partitions([NewPartitions(name, total)])[name].result(SECONDS)
+
+    def led() -> bool:
+        partitions = admin.list_topics(name, timeout=SECONDS).topics[name].partitions
+        return len(partitions) == total and all(partition.leader >= 0 for partition in partitions.values())
+
+    wait_until(f"topic {name} has {total} partitions", led)
+
+
+def delete_records(cluster: ClusterAddress, topic: str, before: Mapping[int, int]) -> None:
+    """Delete the records before an offset of each named partition, as retention does."""
+    admin = AdminClient({"bootstrap.servers": cluster.kafka})
+    wanted = [TopicPartition(topic, partition, offset) for partition, offset in before.items()]
+    for deleted in admin.delete_records(wanted, request_timeout=SECONDS).values():
+        deleted.result(SECONDS)
 
 
 def produce(

@@ -26,6 +26,7 @@ from wordtide.demo.text import lines
 from wordtide.demo.watch import StreamView, StreamWatch
 from wordtide.embedded import cluster as embedded
 from wordtide.embedded.cluster import ClusterAddress
+from wordtide.wiring import open_table
 
 SCENE = Scene(75.0, "http://127.0.0.1:3000", "feeding")
 VIEW = StreamView(
@@ -156,6 +157,23 @@ def test_a_look_adds_what_is_new(shell: Shell, folder: Path) -> None:
     drain("s")
     second = watch.look()
     assert (second.lines, second.words, second.top, second.batch) == (2, 5, (("b", 3), ("a", 2)), 2)
+    watch.close()
+
+
+def test_a_look_counts_nothing_twice_that_compaction_has_merged(shell: Shell, folder: Path) -> None:
+    stream = load_streams()["s"]
+    watch = StreamWatch(stream, Arrivals())
+    for number in range(3):
+        land(folder, ["a b"], f"f{number}")
+        drain("s")
+        if number == 1:
+            assert watch.look().words == 4
+    handle = open_table(stream).open()
+    assert handle is not None
+    # Batches 0 to 3 end in one file each of counts and ledger; batch 3 is new to the watch.
+    handle.optimize.compact()
+    seen = watch.look()
+    assert (seen.lines, seen.words, seen.top, seen.batch) == (3, 6, (("a", 3), ("b", 3)), 3)
     watch.close()
 
 

@@ -38,7 +38,7 @@ telemetry: {enabled: false}
 # A tail of the output beside each run would be left behind by a kill.
 compute_logs: {module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}
 """
-LIFE_SECONDS = 60.0
+LIFE_SECONDS = 120.0
 """A life that takes longer than this has not met its step: something is wrong."""
 
 
@@ -265,7 +265,7 @@ def test_two_drains_killed_in_every_step_count_everything_once(
     feed = Feed(place, stream)
     with arena(stream.name, place.folder, cluster_home, seed=11) as running:
         home_deleted = False
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 420
         while running.left or running.playing:
             assert time.monotonic() < deadline, f"{running.left} orders are left"
             if running.playing:

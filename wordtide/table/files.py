@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -14,12 +14,16 @@ import pyarrow.parquet as pq
 
 from wordtide.batch import DataFile
 from wordtide.storage import Storage
-from wordtide.table.schema import BATCH_SCHEMA, COUNT_SCHEMA
+from wordtide.table.schema import BATCH_SCHEMA, COUNT_SCHEMA, PARTITION_BY, SCHEMA
 
 ROWS_A_FILE = 1 << 20
 """A file is built in memory, so this bounds it (about 20 MB); distinct words have no bound."""
 STAT_CHARACTERS = 32
-"""Longer words give no minimum or maximum: Delta allows them to be missing, not to be wrong."""
+"""Of longer strings the statistics hold a bound of this many characters, as Delta allows."""
+_LAST_CHARACTER = chr(0x10FFFF)
+_ALMOST_A_MS = timedelta(microseconds=999)
+"""Statistics hold milliseconds: a maximum is rounded up."""
+_PLAIN_COLUMNS = [f.name for f in SCHEMA if f.name not in PARTITION_BY and not pa.types.is_nested(f.type)]
 
 
 def attempt_path(kind: str, day: date, number: int, attempt: str, suffix: str = "") -> str:
@@ -60,7 +64,7 @@ def write_counts(
         )
         path = attempt_path("count", day, number, attempt, f"{tag}-{index}")
         size = storage.write_durably(f"{root}/{path}", [_parquet(rows)], private=True)
-        yield DataFile(path, size, {"kind": "count", "day": day.isoformat()}, _count_stats(rows))
+        yield DataFile(path, size, {"kind": "count", "day": day.isoformat()}, _stats(rows))
 
 
 def write_batch_row(storage: Storage, root: str, row: dict[str, Any], day: date) -> DataFile:
@@ -68,7 +72,7 @@ def write_batch_row(storage: Storage, root: str, row: dict[str, Any], day: date)
     path = attempt_path("batch", day, row["batch"], row["attempt"])
     table = pa.Table.from_pylist([row], schema=BATCH_SCHEMA)
     size = storage.write_durably(f"{root}/{path}", [_parquet(table)], private=True)
-    return DataFile(path, size, {"kind": "batch", "day": day.isoformat()}, _batch_stats(table))
+    return DataFile(path, size, {"kind": "batch", "day": day.isoformat()}, _stats(table))
 
 
 def write_merged(storage: Storage, root: str, partition: dict[str, str], rows: pa.Table) -> DataFile:
@@ -78,7 +82,7 @@ def write_merged(storage: Storage, root: str, partition: dict[str, str], rows: p
     rows = rows.sort_by([(column, "ascending") for column in order])
     path = f"kind={partition['kind']}/day={partition['day']}/merged-{uuid.uuid4().hex}.parquet"
     size = storage.write_durably(f"{root}/{path}", [_parquet(rows)], private=True)
-    return DataFile(path, size, partition, _count_stats(rows) if is_count else _batch_stats(rows))
+    return DataFile(path, size, partition, _stats(rows))
 
 
 def utc_now() -> datetime:
@@ -107,25 +111,41 @@ def _tables_of(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Tabl
         yield pa.Table.from_batches(held)
 
 
-def _count_stats(rows: pa.Table) -> str:
-    batches = pc.min_max(rows.column("batch")).as_py()
-    low: dict[str, Any] = {"batch": batches["min"]}
-    high: dict[str, Any] = {"batch": batches["max"]}
-    nulls = dict.fromkeys(COUNT_SCHEMA.names, 0)
-    windows = pc.min_max(rows.column("window_start")).as_py()
-    counts = pc.min_max(rows.column("count")).as_py()
-    low["window_start"], high["window_start"] = (_timestamp(windows[end]) for end in ("min", "max"))
-    low["count"], high["count"] = counts["min"], counts["max"]
-    words = pc.min_max(rows.column("word")).as_py()
-    if max(len(words["min"]), len(words["max"])) <= STAT_CHARACTERS:
-        low["word"], high["word"] = words["min"], words["max"]
-    return json.dumps({"numRecords": len(rows), "minValues": low, "maxValues": high, "nullCount": nulls})
+def _stats(rows: pa.Table) -> str:
+    """Return a file's Delta statistics, for every plain column.
+
+    For every one: `DeltaTable.to_pyarrow_dataset` takes a missing minimum for a null and then finds no row at all when
+    asked for ``word = '…'`` or ``status = '…'``.
+    """
+    count = len(rows)
+    low: dict[str, Any] = {}
+    high: dict[str, Any] = {}
+    nulls = {name: count for name in _PLAIN_COLUMNS if name not in rows.column_names}
+    for name in _PLAIN_COLUMNS:
+        if name in nulls:
+            continue
+        column = rows.column(name)
+        nulls[name] = column.null_count
+        if column.null_count < count:
+            ends = pc.min_max(column).as_py()
+            low[name], high[name] = _lower(ends["min"]), _upper(ends["max"])
+    return json.dumps({"numRecords": count, "minValues": low, "maxValues": high, "nullCount": nulls})
 
 
-def _batch_stats(rows: pa.Table) -> str:
-    batches = pc.min_max(rows.column("batch")).as_py()
-    low, high = {"batch": batches["min"]}, {"batch": batches["max"]}
-    return json.dumps({"numRecords": len(rows), "minValues": low, "maxValues": high})
+def _lower(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:STAT_CHARACTERS]
+    return _timestamp(value) if isinstance(value, datetime) else value
+
+
+def _upper(value: Any) -> Any:
+    if isinstance(value, str):
+        if len(value) <= STAT_CHARACTERS:
+            return value
+        # The shortest that is greater than all that begins like this.
+        begin = value[:STAT_CHARACTERS].rstrip(_LAST_CHARACTER)
+        return begin[:-1] + chr(ord(begin[-1]) + (1 if ord(begin[-1]) != 0xD7FF else 0x801)) if begin else value
+    return _timestamp(value + _ALMOST_A_MS) if isinstance(value, datetime) else value
 
 
 def _timestamp(moment: datetime) -> str:

@@ -1,0 +1,95 @@
+"""The Spark engine on a real standalone master with two workers, executors in processes of their own."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pyspark
+import pytest
+
+from tests.support import Place, some_lines, topic_of, wait_until, words_of
+from wordtide.config import PROJECT_ROOT
+from wordtide.embedded.java import find_java
+
+HOME = Path(pyspark.__file__).parent
+ENVIRONMENT = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_HOME": str(HOME), "SPARK_NO_DAEMONIZE": "1"}
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from resources import SparkResource
+from wordtide.config import EngineName, load_streams
+from wordtide.connection import KafkaConnection
+from wordtide.counting.spark import SparkEngine
+from wordtide.drain import Drain
+from wordtide.planning.pace import Pace
+from wordtide.wiring import open_source, open_table
+
+streams, kafka, master = sys.argv[1:]
+(stream,) = load_streams(Path(streams)).values()
+spark = SparkResource(master=master, parallelism=2, spark_config={
+    "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.executor.memory": "512m"})
+source = open_source(stream, KafkaConnection(kafka))
+engines = {EngineName.SPARK: SparkEngine(lambda: spark.spark_session, spark.tasks())}
+drain = Drain(stream, source, open_table(stream), engines, run_id="test", on_commit=lambda committed: None)
+print(drain.run(Pace.of(stream.config, by_hand=True)))
+print("executors", spark.spark_context._jsc.sc().getExecutorMemoryStatus().size() - 1)
+spark.spark_session.stop()
+"""
+
+
+@contextmanager
+def server(log: Path, *arguments: str) -> Iterator[None]:
+    """Run a class of Spark's until the block ends."""
+    argv = [str(find_java()), "-Xmx256m", "-cp", f"{HOME}/jars/*", *arguments]
+    with log.open("wb") as output:
+        process = subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT, env=ENVIRONMENT)
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(20)
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[str]:
+    """The address of a master that two workers have joined."""
+    with ExitStack() as running:
+        log = tmp_path / "master.log"
+        deploy = "org.apache.spark.deploy"
+        local = ("--host", "127.0.0.1", "--port", "0", "--webui-port", "0")
+        running.enter_context(server(log, f"{deploy}.master.Master", *local))
+        started = re.compile(r"Starting Spark master at (spark://127\.0\.0\.1:\d+)")
+        (address,) = wait_until("the master listens", lambda: started.findall(log.read_text()), 60)
+        for number in (1, 2):
+            size = ("--cores", "1", "--memory", "1g", "--work-dir", str(tmp_path / f"work{number}"))
+            worker = tmp_path / f"worker{number}.log"
+            running.enter_context(server(worker, f"{deploy}.worker.Worker", *local, *size, address))
+        wait_until("two workers joined", lambda: log.read_text().count("Registering worker") == 2, 60)
+        yield address
+
+
+def test_two_workers_count_what_was_sent(place: Place, master: str) -> None:
+    stream = place.topic_stream(partitions=2, engine="spark")
+    lines = some_lines(3000)
+    place.produce(stream, lines)
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(place.folder / "streams.yaml"), place.cluster.kafka, master],
+        cwd=PROJECT_ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert "executors 2" in ended.stdout
+    assert place.counted(stream) == words_of(lines)
+    assert [row["engine"] for row in place.ledger(stream)] == [None, "spark"], topic_of(stream)
