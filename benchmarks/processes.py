@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,48 @@ _LIMIT_SECONDS = 3600.0
 _END_SECONDS = 20.0
 
 
-def tree_cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process and all its descendants, user and system, the ended ones included."""
-    total = 0.0
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """CPU time of one process: its own, that of its children that were waited for, and who its parent is."""
+
+    own: float
+    children: float
+    parent: int
+
+
+Tree = Mapping[tuple[int, float], Cpu]
+"""The processes of a tree by id and time of creation."""
+
+
+def cpu_of_tree(pid: int) -> Tree:
+    """Return the CPU time of a process and all its descendants."""
+    tree: dict[tuple[int, float], Cpu] = {}
     root = psutil.Process(pid)
     for process in [root, *root.children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):
-            # The last two are of children that have ended and were waited for.
             times = process.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
+            tree[process.pid, process.create_time()] = Cpu(
+                times.user + times.system, times.children_user + times.children_system, process.ppid()
+            )
+    return tree
+
+
+def spent(before: Tree, after: Tree) -> float:
+    """Return the CPU-seconds between two looks at a tree.
+
+    PySpark's daemon ignores SIGCHLD, so the time of a Python worker that ends when idle is in nobody's sum: what had
+    been seen of it must not be subtracted.
+    """
+    total = sum(cpu.own + cpu.children for cpu in after.values())
+    total -= sum(cpu.own + cpu.children for cpu in before.values())
+    inherited = {key[0]: cpu.children - before[key].children for key, cpu in after.items() if key in before}
+    for key, cpu in before.items():
+        if key not in after:
+            had = cpu.own + cpu.children
+            if inherited.get(cpu.parent, 0.0) >= had:
+                inherited[cpu.parent] -= had
+            else:
+                total += had
     return total
 
 
@@ -59,19 +92,23 @@ def child(
         process.wait()
 
 
-@dataclass(slots=True)
 class Watch:
-    """Seconds and CPU-seconds of this process and its descendants, lap by lap."""
+    """Seconds and CPU-seconds of a process and its descendants, lap by lap."""
 
-    _clock: float = field(default_factory=time.perf_counter)
-    _cpu: float = field(default_factory=lambda: tree_cpu_seconds(os.getpid()))
+    def __init__(self, pid: int | None = None) -> None:
+        self._pid = pid or os.getpid()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._tree = cpu_of_tree(self._pid)
+        self._clock = time.perf_counter()
 
     def lap(self) -> tuple[float, float]:
         """Return (seconds, CPU-seconds) since the last lap, and begin the next one."""
-        clock, cpu = time.perf_counter(), tree_cpu_seconds(os.getpid())
-        taken = clock - self._clock, cpu - self._cpu
-        self._clock, self._cpu = time.perf_counter(), tree_cpu_seconds(os.getpid())
-        return taken
+        seconds = time.perf_counter() - self._clock
+        before = self._tree
+        self._begin()
+        return seconds, spent(before, self._tree)
 
 
 def run_child(module: str, arguments: Mapping[str, Any], folder: Path) -> Any:

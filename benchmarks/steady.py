@@ -23,13 +23,13 @@ from benchmarks.bench import Bench
 from benchmarks.data import vocabulary
 from benchmarks.measure import Measure, Row, Section, Target, percentile
 from benchmarks.ours import make_stream
-from benchmarks.processes import arguments, child, tree_cpu_seconds
+from benchmarks.processes import Watch, arguments, child
 from wordtide.cli.dagster_dev import write_instance
 from wordtide.cli.produce import Sender, ensure_topic
 from wordtide.config import PROJECT_ROOT
 from wordtide.connection import KafkaConnection
-from wordtide.table.commit import BATCH_APP, read_batch_rows
-from wordtide.table.query import counts
+from wordtide.table.commit import BATCH_APP
+from wordtide.table.rows import counts, read_batch_rows
 from wordtide.wiring import open_table
 
 LINES_A_SECOND = 500
@@ -265,9 +265,10 @@ def _offsets(entry: Path) -> Offsets:
 def _measure(bench: Bench, pid: int) -> tuple[float, float]:
     """Wait for warm-up and measured time; return when the latter began and the CPU-seconds a second within it."""
     time.sleep(bench.scaled(WARM_UP_SECONDS, 3))
-    began, before = time.time(), tree_cpu_seconds(pid)
+    began, watch = time.time(), Watch(pid)
     time.sleep(bench.scaled(SECONDS, 5))
-    return began, (tree_cpu_seconds(pid) - before) / (time.time() - began)
+    seconds, cpu = watch.lap()
+    return began, cpu / seconds
 
 
 def _outcome(bench: Bench, feed: Feed, batches: Sequence[Visible], began: float, cpu: float) -> Outcome:

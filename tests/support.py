@@ -69,7 +69,9 @@ def create_topic(
 ) -> None:
     """Create a topic and wait until the broker leads all of it."""
     admin = AdminClient({"bootstrap.servers": cluster.kafka})
-    created = admin.create_topics([NewTopic(name, partitions, 1, config=dict(config or {}))], operation_timeout=SECONDS)
+    # Tests send records of the past, which the broker's default retention would delete at any moment.
+    settings = {"retention.ms": "-1", **(config or {})}
+    created = admin.create_topics([NewTopic(name, partitions, 1, config=settings)], operation_timeout=SECONDS)
     created[name].result(SECONDS)
 
     def led() -> bool:

@@ -1,121 +1,189 @@
 """`streams.yaml`: what it means, and one clear line for each thing that cannot be."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from wordtide.config import home, load_streams, parse_bytes, parse_seconds, parse_streams, streams_path
+from wordtide.config import (
+    EngineName,
+    KafkaSource,
+    StreamConfig,
+    find_stream,
+    home,
+    load_streams,
+    parse_bytes,
+    parse_seconds,
+    parse_streams,
+    streams_path,
+)
+from wordtide.connection import KafkaConnection
+from wordtide.counting.tokenizer import Tokenizer
 from wordtide.errors import ConfigError
 
-ORIGIN = Path("/somewhere/streams.yaml")
+ORIGIN = Path("/etc/w/streams.yaml")
+TOPIC = "kafka: {topic: t}"
 
 
-def parse(text):
-    return parse_streams(text, ORIGIN)
+def one(entry: str, tables: str = "./tables") -> Any:
+    return parse_streams(f"tables: {tables}\nstreams:\n  s: {{{entry}}}\n", ORIGIN)["s"]
 
 
-def stream(text):
-    (only,) = parse(f"streams:\n  news: {text}\n").values()
-    return only
+def test_what_is_left_out_has_the_documented_defaults() -> None:
+    stream = one(TOPIC)
+    assert stream.config.interval == 1.0
+    assert stream.config == StreamConfig(
+        kafka=KafkaSource(topic="t", start="earliest", isolation="read_committed"),
+        tokenizer=Tokenizer.SPACE,
+        window=60.0,
+        engine=EngineName.AUTO,
+        linger=30.0,
+        max_run=600.0,
+        max_records=500_000,
+        max_bytes=256_000_000,
+        max_files=10_000,
+        local_records=200_000,
+        local_bytes=32_000_000,
+    )
+    landing = one("landing: {path: l}")
+    assert landing.config.interval == 10.0
+    assert landing.config.landing.glob == "**/*"
+    assert landing.config.landing.min_age == 5.0
 
 
-def test_defaults_are_those_of_the_readme():
-    kafka, landing = stream("{kafka: {topic: news}}").config, stream("{landing: {path: in}}").config
-    assert (kafka.interval, landing.interval) == (1.0, 10.0)
-    assert (kafka.tokenizer, kafka.engine, kafka.window) == ("space", "auto", 60.0)
-    assert (kafka.linger, kafka.max_run) == (30.0, 600.0)
-    assert (kafka.max_records, kafka.max_bytes, kafka.max_files) == (500_000, 256_000_000, 10_000)
-    assert (kafka.local_records, kafka.local_bytes) == (200_000, 32_000_000)
-    assert (kafka.kafka.start_ms(), kafka.kafka.isolation) == ("earliest", "read_committed")
-    assert (landing.landing.glob, landing.landing.min_age) == ("**/*", 5.0)
-
-
-def test_relative_paths_are_relative_to_the_file():
-    one = parse("tables: ./t\nstreams: {news: {landing: {path: in/x}}}")["news"]
-    assert (one.table, one.landing) == ("/somewhere/t/news/word_counts", "/somewhere/in/x")
-
-
-def test_hdfs_locations_stay_as_written():
-    one = parse("tables: hdfs:///t\nstreams: {news: {landing: {path: 'hdfs://h:9000/in'}}}")["news"]
-    assert (one.table, one.landing) == ("hdfs:///t/news/word_counts", "hdfs://h:9000/in")
-
-
-def test_no_streams_are_no_error():
-    assert parse("streams: {}") == {}
-    assert parse("") == {}
+@pytest.mark.parametrize(
+    ("location", "absolute"),
+    [
+        ("./tables", "/etc/w/tables"),
+        ("../tables", "/etc/tables"),
+        ("/data", "/data"),
+        ("hdfs:///data/", "hdfs:///data"),
+        ("file:///data", "/data"),
+    ],
+)
+def test_relative_paths_are_relative_to_the_file(location: str, absolute: str) -> None:
+    assert one(TOPIC, location).table == f"{absolute}/s/word_counts"
+    assert one(f"landing: {{path: '{location}'}}", "/elsewhere").landing == absolute
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("250ms", 0.25), ("1s", 1.0), ("1.5m", 90.0), ("2h", 7200.0), ("1d", 86400.0), (3, 3.0)]
 )
-def test_durations(text, seconds):
+def test_durations(text: object, seconds: float) -> None:
     assert parse_seconds(text) == seconds
 
 
-@pytest.mark.parametrize(("text", "size"), [("500", 500), ("64MB", 64_000_000), ("1 GB", 10**9), (7, 7)])
-def test_sizes(text, size):
+@pytest.mark.parametrize(("text", "size"), [("500KB", 500_000), ("64MB", 64_000_000), ("1GB", 10**9), (7, 7), ("7", 7)])
+def test_sizes(text: object, size: int) -> None:
     assert parse_bytes(text) == size
 
 
 @pytest.mark.parametrize(
-    ("start", "expected"),
-    [("latest", "latest"), ("'2026-01-31T00:00:00Z'", 1769817600000), ("1769817600000", 1769817600000)],
+    ("start", "position"),
+    [
+        ("earliest", "earliest"),
+        ("latest", "latest"),
+        ("1700000000000", 1_700_000_000_000),
+        ("2026-01-02T03:04:05Z", 1_767_323_045_000),
+        ("'2026-01-02T05:04:05+02:00'", 1_767_323_045_000),
+        ("2026-01-02", 1_767_312_000_000),
+    ],
 )
-def test_starts(start, expected):
-    assert stream(f"{{kafka: {{topic: news, start: {start}}}}}").config.kafka.start_ms() == expected
+def test_starts(start: str, position: object) -> None:
+    assert one(f"kafka: {{topic: t, start: {start}}}").config.kafka.start_ms() == position
 
 
 @pytest.mark.parametrize(
-    ("text", "part"),
+    ("entry", "complaint"),
     [
-        ("streams: {news: {kafka: {topic: news}, batch_intervall: 1s}}", "unknown key 'streams.news.batch_intervall'"),
-        ("tabels: x", "unknown key 'tabels'"),
-        ("streams: {news: {kafka: {topic: news}, batch_interval: soon}}", "'soon' is no duration"),
-        ("streams: {news: {kafka: {topic: news}, batch_interval: -1}}", "-1 is no usable duration"),
-        ("streams: {news: {kafka: {topic: news}, batch_interval: .nan}}", "nan is no usable duration"),
-        ("streams: {news: {kafka: {topic: news}, batch_interval: 0s}}", "batch_interval"),
-        ("streams: {news: {kafka: {topic: news}, window: 0.1ms}}", "whole number of milliseconds"),
-        ("streams: {news: {kafka: {topic: news}, tokenizer: letters}}", "tokenizer"),
-        ("streams: {news: {kafka: {topic: news}, max_records: true}}", "max_records"),
-        ("streams: {news: {kafka: {topic: news, start: yesterday}}}", "start 'yesterday'"),
-        ("streams: {news: {kafka: {topic: news, start: -1}}}", "start -1"),
-        ("streams: {news: {kafka: {topic: news, start: true}}}", "start True"),
-        ("streams: {news: {kafka: {topic: 'a b'}}}", "topic"),
-        ("streams: {news: {kafka: {topic: news}, landing: {path: x}}}", "exactly one source"),
-        ("streams: {news: {}}", "exactly one source"),
-        ("streams: {ne-ws: {kafka: {topic: news}}}", "a stream's name"),
-        ("streams: {news: {landing: {path: 's3://x/y'}}}", "use a folder or hdfs://"),
-        ("tables: s3://x\nstreams: {}", "use a folder or hdfs://"),
-        ("tables: ./a%20b\nstreams: {}", "'%' cannot be part"),
-        ("tables: 'hdfs:///a b'\nstreams: {}", "cannot be part"),
-        ("tables: ./d/t\nstreams: {news: {landing: {path: ./d}}}", "holds the tables"),
-        ("streams: {a: {kafka: {topic: x}}, A: {kafka: {topic: x}}}", "share the table"),
-        ("streams:\n  a: {kafka: {topic: x}}\n  a: {kafka: {topic: y}}\n", "'a' occurs twice"),
-        ("streams: [", "not YAML"),
-        ("streams: {news: {kafka: {topic: news, start: 2024-13-45}}}", "not YAML"),
-        ("- x", "valid dictionary"),
+        (f"{TOPIC}, batch_intervall: 1s", "streams.s.batch_intervall"),
+        ("kafka: {topic: t, offset: 3}", "streams.s.kafka.offset"),
+        (f"{TOPIC}, batch_interval: soon", "'soon' is no duration"),
+        (f"{TOPIC}, batch_interval: 0s", "streams.s.batch_interval"),
+        (f"{TOPIC}, window: -1s", "streams.s.window"),
+        (f"{TOPIC}, linger: 9999d", "between 0s and 365d"),
+        (f"{TOPIC}, max_bytes: many", "'many' is no size"),
+        (f"{TOPIC}, max_records: 0", "streams.s.max_records"),
+        (f"{TOPIC}, tokenizer: words2", "streams.s.tokenizer"),
+        (f"{TOPIC}, engine: flink", "streams.s.engine"),
+        ("kafka: {topic: t, start: yesterday}", "earliest, latest"),
+        ("kafka: {topic: t, isolation: dirty}", "streams.s.kafka.isolation"),
+        ("kafka: {topic: 'a b'}", "streams.s.kafka.topic"),
+        ("kafka: {}", "streams.s.kafka.topic"),
+        (f"{TOPIC}, landing: {{path: l}}", "exactly one source"),
+        ("window: 1m", "exactly one source"),
+        ("landing: {path: 's3://b/l'}", "use a folder or hdfs://"),
+        ("landing: {path: l, min_age: true}", "streams.s.landing.min_age"),
     ],
 )
-def test_what_cannot_be_is_one_line_that_names_file_and_place(text, part):
-    with pytest.raises(ConfigError) as caught:
-        parse(text)
-    message = str(caught.value)
-    assert message.startswith("/somewhere/streams.yaml: ")
-    assert part in message
-    assert "\n" not in message
+def test_each_mistake_is_one_line_that_names_the_file_and_the_key(entry: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        one(entry)
+    line = str(refused.value)
+    assert line.startswith(str(ORIGIN))
+    assert complaint in line
+    assert "\n" not in line
 
 
-def test_a_missing_file_is_one_line():
-    with pytest.raises(ConfigError, match=r"^/nowhere/streams\.yaml: cannot be read .*set WORDTIDE_STREAMS"):
-        load_streams(Path("/nowhere/streams.yaml"))
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("streams: [", "not YAML"),
+        ("- a", "streams.yaml"),
+        ("streams: {1a: {kafka: {topic: t}}}", "streams.1a"),
+        ("streams: {a-b: {kafka: {topic: t}}}", "streams.a-b"),
+        ("streams: {news: {kafka: {topic: t}}, News: {kafka: {topic: u}}}", "share the table"),
+        ("tabels: x", "unknown key 'tabels'"),
+        ("tables: 's3://bucket/data'", "use a folder or hdfs://"),
+        ("{tables: data, streams: {s: {landing: {path: data}}}}", "holds the tables"),
+        ("{tables: data/tables, streams: {s: {landing: {path: data}}}}", "holds the tables"),
+    ],
+)
+def test_mistakes_in_the_whole_file(text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_streams(text, ORIGIN)
+    assert complaint in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
-def test_the_file_in_use_is_the_named_one_else_the_current_folders(tmp_path, monkeypatch):
+@pytest.mark.parametrize("text", ["", "streams: {}", "tables: x"])
+def test_no_streams_are_fine(text: str) -> None:
+    assert parse_streams(text, ORIGIN) == {}
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="set WORDTIDE_STREAMS or create it"):
+        load_streams(tmp_path / "none.yaml")
+
+
+def test_an_unknown_stream_is_answered_with_those_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"no stream 'x' in .*; there are: s"):
+        find_stream({"s": one(TOPIC)}, "x")
+
+
+def test_the_file_in_use_and_its_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORDTIDE_STREAMS", raising=False)
     monkeypatch.delenv("WORDTIDE_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "streams.yaml").write_text("streams: {}")
+    assert streams_path().name == "streams.yaml"
+    assert streams_path().parent != tmp_path
+    (tmp_path / "streams.yaml").write_text("")
     assert streams_path() == tmp_path / "streams.yaml"
     assert home() == tmp_path / ".wordtide"
     monkeypatch.setenv("WORDTIDE_STREAMS", str(tmp_path / "other" / "s.yaml"))
     assert home() == tmp_path / "other" / ".wordtide"
+    monkeypatch.setenv("WORDTIDE_HOME", str(tmp_path / "h"))
+    assert home() == tmp_path / "h"
+
+
+@pytest.mark.parametrize("address", ["broker", "broker:", ":9092", "a:1,b", "a:x"])
+def test_a_bootstrap_address_that_is_none_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORDTIDE_KAFKA_BOOTSTRAP", address)
+    with pytest.raises(ConfigError, match="is not host:port"):
+        KafkaConnection.from_environment()
+
+
+def test_a_password_is_not_shown() -> None:
+    assert "secret" not in repr(KafkaConnection("a:1", password="secret"))

@@ -40,7 +40,7 @@ def both(place, spark, stream, tmp_path):
         }
         place.drain(one, engines=engines)
         rows = place.ledger(one)
-        assert [row["engine"] for row in rows[1:]] == [name.value] * (len(rows) - 1)
+        assert {row["engine"] for row in rows if row["status"] == "published"} == {name.value}
         found.append((rows_in(place.handle(one)), [[row[key] for key in LEDGER] for row in rows]))
     return found
 

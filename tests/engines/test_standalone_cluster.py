@@ -16,7 +16,8 @@ from wordtide.config import PROJECT_ROOT
 from wordtide.embedded.java import find_java
 
 HOME = Path(pyspark.__file__).parent
-ENVIRONMENT = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_HOME": str(HOME), "SPARK_NO_DAEMONIZE": "1"}
+# Spark's own start scripts would find the Scala version by themselves.
+ENVIRONMENT = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_HOME": str(HOME), "SPARK_SCALA_VERSION": "2.13"}
 
 SCRIPT = """
 import sys

@@ -1,84 +1,137 @@
-"""Which offsets the next batch takes."""
+"""Which offsets a batch takes, what is parked, and how caps are shared. Pure: no broker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wordtide.batch import KafkaSplit, Parked
-from wordtide.planning.kafka import PartitionRange, TopicIdentity, TopicSnapshot, cut, fair_shares, plan_kafka
+from wordtide.batch import KafkaSplit
+from wordtide.planning.kafka import (
+    KafkaPlan,
+    PartitionRange,
+    TopicIdentity,
+    TopicSnapshot,
+    cut,
+    fair_shares,
+    plan_kafka,
+)
 
-NEWS = TopicIdentity("cluster", "topic-1", "news")
-
-
-def plan(partitions, positions, *, identity=NEWS, parked=(), cap=1000, bound=None):
-    snapshot = TopicSnapshot(identity, {p: PartitionRange(*ends) for p, ends in partitions.items()})
-    return plan_kafka(snapshot, NEWS, positions, frozenset(parked), cap, bound)
-
-
-def test_takes_from_the_position_to_the_end_of_each_partition():
-    planned = plan({0: (0, 10), 1: (0, 7)}, {0: 4, 1: 7})
-    assert planned.splits == (KafkaSplit("news", 0, 4, 10),)
-    assert (planned.parked, planned.backlog, planned.behind) == ((), 0, False)
+NEWS = TopicIdentity("cluster", "id", "news")
+Ranges = Mapping[int, tuple[int, int]]
 
 
-def test_a_partition_that_was_added_is_taken_from_its_beginning():
-    assert plan({0: (0, 4), 1: (0, 3)}, {0: 4}).splits == (KafkaSplit("news", 1, 0, 3),)
+def plan(
+    offered: Ranges,
+    positions: Mapping[int, int],
+    *,
+    parked: frozenset[str] = frozenset(),
+    cap: int = 1000,
+    bound: Mapping[int, int] | None = None,
+    identity: TopicIdentity = NEWS,
+) -> KafkaPlan:
+    seen = TopicSnapshot(identity, {number: PartitionRange(*ends) for number, ends in offered.items()})
+    return plan_kafka(seen, NEWS, positions, parked, cap, bound)
 
 
-def test_records_of_an_added_partition_that_expired_before_we_saw_it_are_a_loss():
-    lost = plan({1: (2, 5)}, {}).parked
-    assert [(one.what, one.split) for one in lost] == [("news/1", KafkaSplit("news", 1, 0, 2))]
+def taken(found: KafkaPlan) -> dict[int, tuple[int, int]]:
+    return {split.partition: (split.start, split.end) for split in found.splits}
 
 
-def test_retention_beyond_the_position_parks_the_partition_with_the_exact_range_and_the_rest_flows():
-    planned = plan({0: (8, 10), 1: (0, 7)}, {0: 3, 1: 2})
-    assert planned.splits == (KafkaSplit("news", 1, 2, 7),)
-    reason = "retention passed the position: offsets [3, 8) are lost"
-    assert planned.parked == (Parked("news/0", reason, KafkaSplit("news", 0, 3, 8)),)
+def test_a_plan_takes_from_the_position_to_the_end() -> None:
+    found = plan({0: (0, 10), 1: (5, 9)}, {0: 4, 1: 9})
+    assert found == KafkaPlan((KafkaSplit("news", 0, 4, 10),), (), 0)
 
 
-def test_an_end_before_the_position_parks_the_partition():
-    (lost,) = plan({0: (0, 5)}, {0: 9}).parked
-    assert lost.what == "news/0"
-    assert "[5, 9)" in lost.reason
+def test_a_partition_without_a_position_is_new_and_starts_at_0() -> None:
+    assert taken(plan({0: (0, 3), 1: (0, 2)}, {0: 3})) == {1: (0, 2)}
 
 
-def test_a_recreated_topic_is_one_parked_thing_and_nothing_is_taken():
-    again = TopicIdentity("cluster", "topic-2", "news")
-    planned = plan({0: (0, 5), 1: (0, 5)}, {0: 1}, identity=again)
-    assert planned.splits == ()
-    assert [parked.what for parked in planned.parked] == ["news"]
-    assert "topic-2" in planned.parked[0].reason
+def test_a_new_partition_that_has_already_lost_records_is_parked_with_what_is_lost() -> None:
+    [lost] = plan({1: (4, 9)}, {}).parked
+    assert (lost.what, lost.split) == ("news/1", KafkaSplit("news", 1, 0, 4))
 
 
-def test_what_is_parked_is_not_planned_and_not_parked_again():
-    assert plan({0: (8, 10), 1: (0, 1)}, {0: 3}, parked=["news/0"]).parked == ()
-    again = TopicIdentity("cluster", "topic-2", "news")
-    nothing = plan({0: (0, 5)}, {}, identity=again, parked=["news"])
-    assert (nothing.splits, nothing.parked) == ((), ())
+def test_retention_past_the_position_parks_the_exact_range_and_the_others_flow() -> None:
+    found = plan({0: (7, 20), 1: (0, 2)}, {0: 3, 1: 0})
+    [lost] = found.parked
+    assert (lost.what, lost.split) == ("news/0", KafkaSplit("news", 0, 3, 7))
+    assert "[3, 7)" in lost.reason
+    assert taken(found) == {1: (0, 2)}
 
 
-def test_a_run_by_hand_takes_nothing_beyond_the_ends_it_fixed():
-    planned = plan({0: (0, 10), 1: (0, 10)}, {0: 0}, bound={0: 6})
-    assert planned.splits == (KafkaSplit("news", 0, 0, 6),)
+def test_an_end_before_the_position_parks_what_was_counted_and_is_gone() -> None:
+    [lost] = plan({0: (0, 5)}, {0: 8}).parked
+    assert (lost.what, lost.split) == ("news/0", KafkaSplit("news", 0, 5, 8))
 
 
-def test_the_cap_leaves_a_backlog_and_says_so():
-    planned = plan({0: (0, 100), 1: (0, 4)}, {}, cap=50)
-    assert planned.splits == (KafkaSplit("news", 0, 0, 46), KafkaSplit("news", 1, 0, 4))
-    assert (planned.backlog, planned.behind) == (54, True)
+def test_a_begin_at_the_position_loses_nothing() -> None:
+    assert plan({0: (5, 5)}, {0: 5}) == KafkaPlan((), (), 0)
 
 
-@given(st.lists(st.integers(0, 1000), max_size=20), st.integers(0, 5000))
-def test_shares_are_fair_and_use_the_whole_cap(sizes, cap):
+def test_another_topic_id_parks_the_topic_and_takes_nothing() -> None:
+    found = plan({0: (0, 50)}, {0: 3}, identity=TopicIdentity("cluster", "other", "news"))
+    [parked] = found.parked
+    assert (parked.what, parked.split, found.splits) == ("news", None, ())
+    assert "id" in parked.reason
+    assert "other" in parked.reason
+
+
+def test_what_is_parked_is_neither_taken_nor_parked_again() -> None:
+    offered = {0: (7, 20), 1: (0, 2)}
+    assert plan(offered, {0: 3, 1: 0}, parked=frozenset({"news/0"})) == KafkaPlan((KafkaSplit("news", 1, 0, 2),), (), 0)
+    other = TopicIdentity("cluster", "other", "news")
+    assert plan(offered, {}, parked=frozenset({"news"}), identity=other) == KafkaPlan((), (), 0)
+
+
+def test_a_run_by_hand_takes_nothing_from_beyond_its_bounds() -> None:
+    found = plan({0: (0, 10), 1: (0, 10), 2: (0, 10)}, {0: 0, 1: 6}, bound={0: 4, 1: 5})
+    assert taken(found) == {0: (0, 4)}
+    assert not found.behind
+
+
+def test_what_a_cap_leaves_out_is_backlog() -> None:
+    found = plan({0: (0, 100), 1: (0, 10)}, {0: 0, 1: 0}, cap=40)
+    assert taken(found) == {0: (0, 30), 1: (0, 10)}
+    assert (found.backlog, found.behind) == (70, True)
+
+
+SIZES = st.lists(st.integers(0, 1000), max_size=12)
+
+
+@given(SIZES, st.integers(1, 3000))
+def test_shares_use_the_cap_and_nobody_gets_more_than_another_who_wants_some(sizes: list[int], cap: int) -> None:
     shares = fair_shares(sizes, cap)
     assert all(0 <= share <= size for share, size in zip(shares, sizes, strict=True))
-    assert sum(shares) == min(cap, sum(sizes))
+    assert sum(shares) == min(sum(sizes), cap)
     hungry = [share for share, size in zip(shares, sizes, strict=True) if share < size]
-    assert all(share <= min(hungry) + 1 for share in shares if hungry)
+    assert not hungry or max(shares) <= min(hungry) + 1
 
 
-@given(st.integers(0, 100), st.integers(1, 100), st.integers(1, 50))
-def test_the_pieces_of_a_range_are_the_range(start, length, records):
-    pieces = cut(KafkaSplit("news", 0, start, start + length), records)
-    assert [offset for piece in pieces for offset in range(piece.start, piece.end)] == [*range(start, start + length)]
-    assert all(0 < piece.end - piece.start <= records for piece in pieces)
+@given(st.dictionaries(st.integers(0, 9), st.integers(0, 50), max_size=6), st.integers(1, 40))
+def test_plan_after_plan_takes_every_offset_once(ends: dict[int, int], cap: int) -> None:
+    positions: dict[int, int] = {}
+    offered = {number: (0, end) for number, end in ends.items()}
+    for _ in range(sum(ends.values()) + 1):
+        found = plan(offered, positions, cap=cap)
+        assert not found.parked
+        assert sum(split.end - split.start for split in found.splits) <= cap
+        for split in found.splits:
+            assert split.start == positions.get(split.partition, 0)
+            positions[split.partition] = split.end
+        if not found.splits:
+            break
+    assert positions == {number: end for number, end in ends.items() if end}
+
+
+@given(st.integers(0, 100), st.integers(1, 200), st.integers(1, 50))
+def test_pieces_of_a_range_are_the_range(start: int, length: int, piece: int) -> None:
+    pieces = cut(KafkaSplit("news", 0, start, start + length), piece)
+    offsets = [offset for one in pieces for offset in range(one.start, one.end)]
+    assert offsets == list(range(start, start + length))
+    assert max(one.end - one.start for one in pieces) <= piece
+
+
+def test_positions_are_kept_by_cluster_topic_id_and_partition() -> None:
+    assert NEWS.app_id(3) == "kafka/cluster/id/3"

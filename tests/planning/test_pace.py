@@ -1,6 +1,9 @@
-"""When a drain goes on, when it ends, and who counts."""
+"""When a drain looks again, when it ends, and which engine counts. Pure: time is a number here."""
+
+from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -8,59 +11,83 @@ from wordtide.batch import FileSplit, KafkaSplit
 from wordtide.config import EngineName, StreamConfig
 from wordtide.planning.pace import Moment, Pace, choose_engine, next_wait
 
-FOLLOWING = Pace(interval=1.0, linger=30.0, max_run=600.0)
-BY_HAND = replace(FOLLOWING, by_hand=True, grace=6.0)
-QUIET = Moment(now=110.0, began=100.0, batch_began=109.8, last_data=105.0, took=False, behind=False, waiting=False)
+FOLLOW = Pace(interval=1.0, linger=30.0, max_run=600.0)
+HAND = Pace(interval=1.0, linger=30.0, max_run=600.0, by_hand=True, grace=6.0)
+QUIET = Moment(now=100.0, began=90.0, batch_began=99.9, last_data=95.0, took=False, behind=False, waiting=False)
 
 
-def test_the_next_batch_begins_an_interval_after_the_last_one_began():
-    assert next_wait(FOLLOWING, replace(QUIET, took=True)) == pytest.approx(0.8)
+@pytest.mark.parametrize(
+    ("pace", "change", "wait"),
+    [
+        (FOLLOW, {}, 0.9),
+        (FOLLOW, {"batch_began": 98.0}, 0.0),
+        (FOLLOW, {"behind": True}, 0.0),
+        (FOLLOW, {"last_data": 70.0}, None),
+        (FOLLOW, {"last_data": 70.0, "took": True}, 0.9),
+        (FOLLOW, {"last_data": 70.0, "behind": True}, 0.0),
+        (FOLLOW, {"began": -500.0, "behind": True, "took": True}, None),
+        (HAND, {}, None),
+        (HAND, {"took": True}, 0.0),
+        (HAND, {"behind": True}, 0.0),
+        (HAND, {"began": -5000.0, "behind": True}, 0.0),
+        (HAND, {"waiting": True, "began": 97.0}, 0.5),
+        (HAND, {"waiting": True, "began": 94.0}, None),
+    ],
+    ids=[
+        "the rest of the interval",
+        "at once when the batch took longer",
+        "at once when caps left something",
+        "end after linger of quiet",
+        "not while data comes",
+        "not while behind",
+        "end after max_run whatever waits",
+        "by hand: end when nothing is left",
+        "by hand: look again after a batch",
+        "by hand: at once when caps left something",
+        "by hand: max_run does not end it",
+        "by hand: wait for young files",
+        "by hand: but only once",
+    ],
+)
+def test_the_next_look(pace: Pace, change: dict[str, Any], wait: float | None) -> None:
+    found = next_wait(pace, replace(QUIET, **change))
+    assert found is None if wait is None else found == pytest.approx(wait)
 
 
-def test_a_batch_that_took_longer_than_the_interval_is_followed_at_once():
-    assert next_wait(FOLLOWING, replace(QUIET, took=True, batch_began=105.0)) == 0.0
+def test_a_run_by_hand_waits_for_young_files_a_little_longer_than_their_age() -> None:
+    config = StreamConfig.model_validate({"landing": {"path": "/l", "min_age": "5s"}})
+    assert Pace.of(config, by_hand=True).grace == 6.0
+    config = StreamConfig.model_validate({"landing": {"path": "/l", "min_age": "0s"}})
+    assert Pace.of(config, by_hand=True).grace == 0.0
+    config = StreamConfig.model_validate({"kafka": {"topic": "t"}})
+    assert Pace.of(config, by_hand=True) == Pace(1.0, 30.0, 600.0, True, 0.0)
 
 
-def test_a_backlog_is_taken_without_waiting():
-    assert next_wait(FOLLOWING, replace(QUIET, took=True, behind=True)) == 0.0
+KAFKA: dict[str, Any] = {"kafka": {"topic": "t"}}
+LANDING: dict[str, Any] = {"landing": {"path": "/l"}}
 
 
-def test_a_quiet_source_ends_the_drain_after_the_linger():
-    assert next_wait(FOLLOWING, replace(QUIET, now=134.9)) is not None
-    assert next_wait(FOLLOWING, replace(QUIET, now=135.1)) is None
-
-
-def test_a_busy_source_ends_the_drain_after_max_run():
-    assert next_wait(FOLLOWING, replace(QUIET, now=700.1, last_data=700.0, took=True, behind=True)) is None
-
-
-def test_a_run_by_hand_goes_on_while_there_is_something_and_then_ends():
-    assert next_wait(BY_HAND, replace(QUIET, took=True)) == 0.0
-    assert next_wait(BY_HAND, QUIET) is None
-
-
-def test_a_run_by_hand_waits_once_for_files_that_are_too_young():
-    young = replace(QUIET, now=103.0, waiting=True)
-    assert next_wait(BY_HAND, young) == 0.5
-    assert next_wait(BY_HAND, replace(young, now=106.1)) is None
-
-
-def test_a_run_by_hand_is_not_cut_short_by_max_run():
-    assert next_wait(BY_HAND, replace(QUIET, now=9000.0, took=True, behind=True)) == 0.0
-
-
-@pytest.mark.parametrize(("records", "engine"), [(200_000, EngineName.LOCAL), (200_001, EngineName.SPARK)])
-def test_auto_counts_small_kafka_batches_in_the_process(records, engine):
-    config = StreamConfig.model_validate({"kafka": {"topic": "news"}})
-    assert choose_engine(config, [KafkaSplit("news", 0, 0, records)]) is engine
-
-
-@pytest.mark.parametrize(("length", "engine"), [(32_000_000, EngineName.LOCAL), (32_000_001, EngineName.SPARK)])
-def test_auto_counts_small_files_in_the_process(length, engine):
-    config = StreamConfig.model_validate({"landing": {"path": "/in"}})
-    assert choose_engine(config, [FileSplit("/in/a", length, 0, 0, length)]) is engine
-
-
-def test_a_configured_engine_is_taken_whatever_the_size():
-    config = StreamConfig.model_validate({"kafka": {"topic": "news"}, "engine": "spark"})
-    assert choose_engine(config, [KafkaSplit("news", 0, 0, 1)]) is EngineName.SPARK
+@pytest.mark.parametrize(
+    ("source", "keys", "size", "engine"),
+    [
+        (KAFKA, {}, 200_000, EngineName.LOCAL),
+        (KAFKA, {}, 200_001, EngineName.SPARK),
+        (KAFKA, {"local_records": 5}, 6, EngineName.SPARK),
+        (KAFKA, {"engine": "local"}, 10**9, EngineName.LOCAL),
+        (KAFKA, {"engine": "spark"}, 1, EngineName.SPARK),
+        (LANDING, {}, 32_000_000, EngineName.LOCAL),
+        (LANDING, {}, 32_000_001, EngineName.SPARK),
+        (LANDING, {"local_bytes": "1KB"}, 1001, EngineName.SPARK),
+    ],
+)
+def test_small_batches_are_counted_in_the_process(
+    source: dict[str, Any], keys: dict[str, Any], size: int, engine: EngineName
+) -> None:
+    config = StreamConfig.model_validate(source | keys)
+    half = size // 2
+    splits = (
+        [KafkaSplit("t", 0, 7, 7 + half), KafkaSplit("t", 1, 0, size - half)]
+        if source is KAFKA
+        else [FileSplit("/a", half, 0, 0, half), FileSplit("/b", size - half, 0, 0, size - half)]
+    )
+    assert choose_engine(config, splits) is engine

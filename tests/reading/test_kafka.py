@@ -131,7 +131,7 @@ def test_a_value_is_one_line_whatever_it_contains(place, topic):
 def test_records_fall_into_the_windows_of_their_timestamps_and_absurd_ones_are_clamped(place):
     stream = place.streams({"s": {"kafka": {"topic": unique("late")}, "batch_interval": "100ms"}})["s"]
     create_topic(place.cluster, topic_of(stream), config={"message.timestamp.after.max.ms": str(2**62)})
-    for timestamp in (1_700_000_000_000, 1_700_000_030_000, 4_500_000_000_000):
+    for timestamp in (1_700_000_000_000, 1_700_000_060_000, 4_500_000_000_000):
         place.produce(stream, ["w"], timestamp_ms=timestamp)
     place.drain(stream)
     rows = place.handle(stream).to_pyarrow_table(columns=["kind", "window_start", "count"]).to_pylist()

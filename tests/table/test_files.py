@@ -49,7 +49,7 @@ def test_every_plain_column_has_statistics() -> None:
     assert stats["minValues"] == {"batch": 3, "window_start": "2026-01-02T12:00:00.123Z", "word": "w", "count": 1}
 
 
-@pytest.mark.parametrize("other", ["short", "x" * 500, "\U0010ffff" * 40, "\ud7ff" * 33], ids=repr)
+@pytest.mark.parametrize("other", ["short", "x" * 500, "\ud7ff" * 33], ids=repr)
 def test_a_word_is_found_by_its_name_beside_any_other(tmp_path: Path, other: str) -> None:
     storage, root = LocalStorage(), str(tmp_path / "t")
     write_deltalake(root, pa.Table.from_pylist([], schema=SCHEMA), partition_by=PARTITION_BY)

@@ -1,0 +1,103 @@
+"""The ledger as a cache of batch rows, and proofs of pieces put together."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import Place, some_lines
+from wordtide.batch import Batch, FileSplit, KafkaSplit, Parked, SplitProof, Status
+from wordtide.config import Stream, parse_streams
+from wordtide.errors import TableRefused
+from wordtide.table.ledger import Ledger, batch_row, fingerprint, founding_row, merge_proofs, what_of
+from wordtide.table.schema import BATCH_SCHEMA
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+TOPIC = {"cluster_id": "c", "topic_id": "i", "topic": "t"}
+
+
+def stream(**keys: Any) -> Stream:
+    entry = {"kafka": {"topic": "t"}, **keys}
+    return parse_streams(str({"tables": "/x", "streams": {"s": entry}}), Path("/streams.yaml"))["s"]
+
+
+def parked_row(number: int, *parked: Parked) -> dict[str, Any]:
+    return batch_row(Batch("s", number, "a", NOW, 0, (), (), parked), Status.PARKED, None, "run", NOW)
+
+
+def test_proofs_of_pieces_add_up_to_one_a_split() -> None:
+    whole, other = KafkaSplit("t", 0, 0, 10), KafkaSplit("t", 1, 5, 9)
+    pieces = [
+        SplitProof(KafkaSplit("t", 1, 5, 9), 4, 4, 0, 40, 1),
+        SplitProof(KafkaSplit("t", 0, 6, 10), 3, 3, 1, 30),
+        SplitProof(KafkaSplit("t", 0, 0, 6), 5, 6, 0, 50, 2),
+    ]
+    assert merge_proofs([whole, other], pieces) == (
+        SplitProof(whole, 8, 9, 1, 80, 2),
+        SplitProof(other, 4, 4, 0, 40, 1),
+    )
+
+
+def test_names_by_which_things_are_parked() -> None:
+    file = FileSplit("/l/a.txt", 1, 2, 0, 1)
+    row = parked_row(
+        3, Parked("t", "other id"), Parked("t/1", "lost", KafkaSplit("t", 1, 0, 4)), Parked(file.path, "bad", file)
+    )
+    assert [what_of(split) for split in row["splits"]] == ["t", "t/1", "/l/a.txt"]
+    ledger = Ledger("table")
+    ledger.apply([row])
+    assert {what: since.reason for what, since in ledger.parked.items()} == {
+        "t": "other id",
+        "t/1": "lost",
+        "/l/a.txt": "bad",
+    }
+
+
+def test_many_reasons_are_told_in_one_line() -> None:
+    row = parked_row(1, *(Parked(f"/l/{n}", f"reason {n}", FileSplit(f"/l/{n}", 1, 2, 0, 1)) for n in range(5)))
+    assert row["reason"] == "reason 0; reason 1; reason 2 (and 2 more)"
+
+
+def test_every_row_fits_the_schema() -> None:
+    founding = founding_row(stream(), TOPIC, [KafkaSplit("t", 0, 3, 3)], "a", "run", NOW)
+    for row in (founding, parked_row(1, Parked("t", "gone"))):
+        assert set(row) == set(BATCH_SCHEMA.names)
+
+
+@pytest.mark.parametrize("keys", [{"tokenizer": "words"}, {"window": "5m"}])
+def test_what_gives_a_table_its_meaning_is_in_its_fingerprint(keys: dict[str, Any]) -> None:
+    assert fingerprint(stream(**keys), TOPIC) != fingerprint(stream(), TOPIC)
+
+
+def test_what_does_not_is_not() -> None:
+    other = stream(batch_interval="7s", engine="spark", max_records=3, linger="1s")
+    assert fingerprint(other, TOPIC | {"topic_id": "another"}) == fingerprint(stream(), TOPIC)
+
+
+def test_a_ledger_that_is_caught_up_is_the_one_that_is_read_whole(place: Place) -> None:
+    landing = place.folder_stream(max_files=1)
+    known = None
+    for number in range(4):
+        place.land(landing, f"{number}.txt", b"a\n")
+        place.land(landing, f"{number}.zip", b"PK")
+        place.drain(landing)
+        table = place.table(landing)
+        caught_up, whole = table.snapshot(known), table.snapshot()
+        assert caught_up is not None
+        assert whole is not None
+        assert caught_up.ledger == whole.ledger
+        known = caught_up.ledger
+    assert len(known.files) == 4  # type: ignore[union-attr]
+    assert len(known.parked) == 4  # type: ignore[union-attr]
+
+
+def test_a_ledger_with_a_missing_batch_is_refused(place: Place) -> None:
+    topic = place.topic_stream(max_records=5)
+    place.produce(topic, some_lines(20))
+    place.drain(topic)
+    place.handle(topic).delete("kind = 'batch' and batch = 2")
+    with pytest.raises(TableRefused, match="each batch"):
+        place.drain(topic)
