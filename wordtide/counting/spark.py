@@ -1,8 +1,8 @@
 """Counts a batch on Spark with the same reader and kernel, inside `mapInArrow`: no Spark Kafka jar, also over Connect.
 
 Two stages. The first reads and counts pieces of the splits and emits (window, word, count) partials; Spark brings
-equal words together; the second sums and writes each partition, sorted, as files of the batch's attempt. Only file names and
-proofs come back to the driver, so nothing there grows with the number of words.
+equal words together; the second sums and writes each partition, sorted, as files of the batch's attempt. Only file
+names and proofs come back to the driver, so nothing there grows with the number of words.
 """
 
 from __future__ import annotations
