@@ -29,7 +29,8 @@ from wordtide.cli.produce import Sender, ensure_topic
 from wordtide.config import PROJECT_ROOT
 from wordtide.connection import KafkaConnection
 from wordtide.table.commit import BATCH_APP
-from wordtide.table.rows import counts, read_batch_rows
+from wordtide.table.query import counts
+from wordtide.table.rows import read_batch_rows
 from wordtide.wiring import open_table
 
 LINES_A_SECOND = 500
