@@ -268,6 +268,8 @@ def test_two_drains_killed_in_every_step_count_everything_once(
         deadline = time.monotonic() + 420
         while running.left or running.playing:
             assert time.monotonic() < deadline, f"{running.left} orders are left"
+            # Of those that the deletion below hits; none is killed by an error of its own.
+            assert len(running.ends) <= len(SLOTS), running.events("failed")
             if running.playing:
                 feed.give()
             running.tend()

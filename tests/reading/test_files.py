@@ -312,7 +312,7 @@ def test_shared_texts_are_handed_over_before_they_grow_large(monkeypatch):
     storage = MemoryStorage({f"/l/{n}": b"x" * 400 for n in range(100)})
     splits = [storage.split(path) for path in storage.contents]
     one_window = read_files(storage, splits, window_us=MINUTE, latest_ms=MTIME)
-    assert (next(one_window).text, storage.reads) == (b" ".join([b"x" * 400] * 3), 3)
+    assert (next(one_window).text, storage.reads) == (b" ".join([b"x" * 400] * 10), 10)
     windows = [replace(split, mtime=MTIME - 60_000 * n) for n, split in enumerate(splits)]
     storage.reads = 0
     many_windows = read_files(storage, windows, window_us=MINUTE, latest_ms=MTIME)

@@ -11,15 +11,15 @@ from functools import partial
 from typing import TypeVar
 
 from wordtide.batch import FileSplit, SplitProof
+from wordtide.counting.kernel import CHUNK_BYTES
 from wordtide.errors import PlanAgain, WordtideError
 from wordtide.planning.landing import Compression, compression_of
 from wordtide.reading.decompress import BrokenData, decompressed
 from wordtide.reading.text import Reading, Text, clamp_ms, window_start
 from wordtide.storage.base import FileInfo, Storage
 
-TEXT_BYTES = 4 << 20
-"""Bytes gathered before a text is handed over: the kernel's fixed cost is then small against its work, and what it
-builds for one text (some 70 bytes per word) stays in the tens of MB."""
+TEXT_BYTES = CHUNK_BYTES
+"""Bytes gathered before a text is handed over: what the kernel likes best; it builds some 70 bytes per word."""
 
 SMALL_BYTES = 1 << 20
 """Files up to this length are read ahead, several at once, and share texts."""
@@ -251,7 +251,6 @@ class _SharedTexts:
 
     def __init__(self) -> None:
         self._parts: dict[int, list[bytes]] = {}
-        self._sizes: dict[int, int] = {}
         self._total = 0
 
     def add(self, text: Text) -> Iterator[Text]:
@@ -261,19 +260,15 @@ class _SharedTexts:
             yield text
             return
         self._parts.setdefault(text.window, []).append(text.text)
-        self._sizes[text.window] = self._sizes.get(text.window, 0) + size
         self._total += size
-        if self._sizes[text.window] >= SMALL_BYTES:
-            self._total -= self._sizes.pop(text.window)
-            yield Text(text.window, b" ".join(self._parts.pop(text.window)))
-        elif self._total >= TEXT_BYTES:
+        if self._total >= TEXT_BYTES:
             yield from self.flush()
 
     def flush(self) -> Iterator[Text]:
         """Yield all that is left."""
         for window, parts in self._parts.items():
             yield Text(window, b" ".join(parts))
-        self._parts, self._sizes, self._total = {}, {}, 0
+        self._parts, self._total = {}, 0
 
 
 def _read(storage: Storage, split: FileSplit, fetch: Fetch, window_us: int, latest_ms: int) -> Reading:

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from wordtide.batch import KafkaSplit, Split, SplitProof
 from wordtide.connection import KafkaConnection
+from wordtide.counting.kernel import CHUNK_BYTES
 from wordtide.errors import ConfigError, PlanAgain, SourceUnavailable
 from wordtide.planning.kafka import cut as cut_range
 from wordtide.reading.text import EARLIEST_MS, Text
@@ -22,9 +23,6 @@ STALL_SECONDS = 30.0
 POLL_SECONDS = 0.1
 MAX_FETCH = 10_000
 """Messages a consume() call; more gains nothing."""
-CHUNK_BYTES = 4 << 20
-"""Text handed to the kernel at once: large enough for its fixed cost, small enough for the cache."""
-
 Ints = npt.NDArray[np.int64]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient, TopicPartition
@@ -63,26 +64,35 @@ class KafkaTopic:
         self._stream = stream
         self._connection = connection
         self._admin: KafkaAdminClient | None = None
+        self._cluster_id = ""
         self._bound: dict[int, int] | None = None
 
     def snapshot(self) -> TopicSnapshot:
-        """Look at the topic: identity, and begin and end of each partition (a few calls, some ms)."""
-        topic = self._config.topic
+        """Look at the topic: identity, and begin and end of each partition (three calls, some ms)."""
+        with self._asking() as admin:
+            identity, partitions = self._identity(admin)
+            begins = self._offsets(admin, OffsetSpec.EARLIEST, partitions)
+            ends = self._offsets(admin, OffsetSpec.LATEST, partitions)
+        return TopicSnapshot(identity, {tp.partition: PartitionRange(begins[tp], ends[tp]) for tp in partitions})
+
+    @contextmanager
+    def _asking(self) -> Iterator[KafkaAdminClient]:
+        """Give the connection; an error closes it and comes out as one line."""
         try:
             if self._admin is None:
                 self._admin = connect(self._connection)
-            described = self._describe(self._admin, topic)
-            partitions = [TopicPartition(topic, entry["partition_index"]) for entry in described["partitions"]]
-            begins = self._offsets(OffsetSpec.EARLIEST, partitions)
-            ends = self._offsets(OffsetSpec.LATEST, partitions)
-            cluster = self._admin.describe_cluster()["cluster_id"]
+                # Once a connection: a topic id is unique among all clusters, so it says the same each time after.
+                self._cluster_id = str(self._admin.describe_cluster()["cluster_id"])
+            yield self._admin
         except (kafka_errors.KafkaError, OSError) as error:
             self.close()
-            raise explain(error, self._connection, topic) from error
-        return TopicSnapshot(
-            TopicIdentity(str(cluster), str(described["topic_id"]), topic),
-            {tp.partition: PartitionRange(begins[tp], ends[tp]) for tp in partitions},
-        )
+            raise explain(error, self._connection, self._config.topic) from error
+
+    def _identity(self, admin: KafkaAdminClient) -> tuple[TopicIdentity, list[TopicPartition]]:
+        topic = self._config.topic
+        described = self._describe(admin, topic)
+        partitions = [TopicPartition(topic, entry["partition_index"]) for entry in described["partitions"]]
+        return TopicIdentity(self._cluster_id, str(described["topic_id"]), topic), partitions
 
     @staticmethod
     def _describe(admin: KafkaAdminClient, topic: str) -> dict[str, Any]:
@@ -93,14 +103,15 @@ class KafkaTopic:
             raise problem(topic)
         return described
 
-    def _offsets(self, spec: OffsetSpec | int, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        assert self._admin is not None
+    def _offsets(
+        self, admin: KafkaAdminClient, spec: OffsetSpec | int, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, int]:
         isolation = (
             IsolationLevel.READ_COMMITTED
             if self._config.isolation == "read_committed"
             else IsolationLevel.READ_UNCOMMITTED
         )
-        answer = self._admin.list_partition_offsets(dict.fromkeys(partitions, spec), isolation_level=isolation)
+        answer = admin.list_partition_offsets(dict.fromkeys(partitions, spec), isolation_level=isolation)
         return {partition: int(found.offset) for partition, found in answer.items()}
 
     def found(self) -> Founding:
@@ -121,10 +132,8 @@ class KafkaTopic:
         if start == "latest":
             return {p: offered.end for p, offered in seen.partitions.items()}
         partitions = [TopicPartition(self._config.topic, p) for p in seen.partitions]
-        try:
-            found = self._offsets(start, partitions)
-        except (kafka_errors.KafkaError, OSError) as error:
-            raise explain(error, self._connection, self._config.topic) from error
+        with self._asking() as admin:
+            found = self._offsets(admin, start, partitions)
         # No record at or after the timestamp is answered with -1: nothing old is wanted, so begin at the end.
         return {
             p: found[TopicPartition(self._config.topic, p)]
@@ -176,13 +185,16 @@ class KafkaTopic:
 
     def verify(self, ledger: Ledger, splits: Sequence[Split]) -> None:
         """Prove that what was read is the topic the plan saw: a recreated topic is silent in every client."""
-        seen = self.snapshot()
-        if seen.identity != identity_of(ledger):
-            raise PlanAgain(f"topic {self._config.topic} was recreated while it was read")
-        for split in splits:
-            assert isinstance(split, KafkaSplit)
-            offered = seen.partitions.get(split.partition)
-            if offered is None or offered.begin > split.start or offered.end < split.end:
+        ranges = [split for split in splits if isinstance(split, KafkaSplit)]
+        with self._asking() as admin:
+            identity, _ = self._identity(admin)
+            if identity != identity_of(ledger):
+                raise PlanAgain(f"topic {self._config.topic} was recreated while it was read")
+            begins = self._offsets(
+                admin, OffsetSpec.EARLIEST, [TopicPartition(split.topic, split.partition) for split in ranges]
+            )
+        for split in ranges:
+            if begins[TopicPartition(split.topic, split.partition)] > split.start:
                 raise PlanAgain(f"{split.what} no longer holds [{split.start}, {split.end})")
 
     def reject(self, problem: CorruptFile | NotReady) -> None:
