@@ -117,21 +117,24 @@ def run_beside(drain: Drain, pace: Pace, stop: threading.Event) -> Summary:
     whole or absent, so either is safe.
     """
     outcome: list[Summary | BaseException] = []
+    # Not Thread.join: Python 3.11 takes a thread for ended when a signal interrupts whoever joins it.
+    ended = threading.Event()
 
     def work() -> None:
         try:
             outcome.append(drain.run(pace))
         except BaseException as error:
             outcome.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=work, name="drain", daemon=True)
-    thread.start()
+    threading.Thread(target=work, name="drain", daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(0.2)
+        while not ended.wait(0.2):
+            pass
     except BaseException:
         stop.set()
-        thread.join(CANCEL_SECONDS)
+        ended.wait(CANCEL_SECONDS)
         raise
     result = outcome[0]
     if isinstance(result, BaseException):

@@ -56,7 +56,7 @@ def run(bench: Bench) -> Section:
     return Section(
         f"A backlog of {messages:,} messages of {sent.bytes // sent.lines} B in {PARTITIONS} partitions → committed",
         (
-            Row("engine auto (counts on Spark)", rates["auto"], rates["peer"], Target(2, at_least=True)),
+            Row("engine auto", rates["auto"], rates["peer"], Target(2, at_least=True)),
             Row("engine local (no JVM)", rates["local"], rates["peer"], Target(2, at_least=True)),
             Row("CPU of a warm drain, auto", work["auto"], work["peer"]),
             Row("CPU of a warm drain, local", work["local"], work["peer"]),
@@ -68,7 +68,7 @@ def run(bench: Bench) -> Section:
             " into a new table. The target is judged on the warm drains: sessions stay.",
             "Peer: Structured Streaming with availableNow, foreachBatch: count by word → Parquet; offsets a trigger not"
             " limited, which was faster than 500,000. Its start includes the look-up of the Kafka jar in Ivy's cache.",
-            "Each side's counts equal those of the generated messages.",
+            "Each side's counts equal those of the generated messages. At this size engine auto counts on Spark.",
         ),
     )
 

@@ -59,7 +59,7 @@ def run(bench: Bench) -> Section:
     return Section(
         f"{files:,} files of {text.bytes / files / 1000:.3g} kB on HDFS → counted and committed",
         (
-            Row("engine auto (counts on Spark)", measures["auto"], measures["peer"], Target(0.5)),
+            Row("engine auto", measures["auto"], measures["peer"], Target(0.5)),
             Row("engine local (no JVM)", measures["local"], measures["peer"], Target(0.5)),
         ),
         (

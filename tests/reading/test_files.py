@@ -253,7 +253,7 @@ def test_a_compression_bomb_comes_in_pieces():
     storage = MemoryStorage({"/l/a.gz": gzip.compress(b" " * (64 << 20))})
     texts, proof = read(storage, storage.split("/l/a.gz"))
     assert max(len(text.text) for text in texts) <= 2 * files.TEXT_BYTES
-    assert (len(texts) > 10, proof.lines) == (True, 1)
+    assert (len(texts) > 2, proof.lines) == (True, 1)
 
 
 def test_a_compressed_file_exchanged_while_it_was_read_is_not_called_corrupt():
