@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from wordtide.batch import Batch, Counted
+from wordtide.batch import Batch, Counted, Split, SplitProof
 from wordtide.counting.accumulate import Accumulator
 from wordtide.counting.kernel import count_words
 from wordtide.counting.tokenizer import Tokenizer
@@ -33,6 +33,43 @@ class Target:
         return cls(storage, root, batch.number, batch.attempt, batch.planned_at.date())
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What reading and counting some splits showed, beside the counts.
+
+    Attributes:
+        proofs: One for each split.
+        invalid: U+FFFD characters that stand for invalid UTF-8.
+        read_seconds: Time spent in the reader.
+        count_seconds: Time spent in tokenizer and kernel.
+    """
+
+    proofs: tuple[SplitProof, ...]
+    invalid: int
+    read_seconds: float
+    count_seconds: float
+
+
+def count_splits(reader: SplitReader, splits: Sequence[Split], tokenizer: Tokenizer, counts: Accumulator) -> Tally:
+    """Read splits and add their words to ``counts``: the one loop that both engines run."""
+    clock = time.monotonic
+    reading = counting = 0.0
+    invalid = 0
+    stretches = reader.read(splits)
+    while True:
+        started = clock()
+        try:
+            stretch = next(stretches)
+        except StopIteration as end:
+            return Tally(end.value, invalid, reading + clock() - started, counting)
+        arrived = clock()
+        normal = tokenizer.normalise(stretch.text)
+        invalid += normal.invalid
+        counts.add(stretch.window, count_words(normal.text, normal.keep_empty))
+        reading += arrived - started
+        counting += clock() - arrived
+
+
 class LocalEngine:
     """Reads, counts and writes in one thread with memory that does not grow with the batch."""
 
@@ -55,44 +92,23 @@ class LocalEngine:
             target: Where the files go.
             after_read: Called when everything is read and before anything is written.
         """
-        clock = time.monotonic
-        reading = counting = 0.0
-        invalid = 0
         with Accumulator() as counts:
-            started = clock()
-            stretches = reader.read(batch.splits)
-            while True:
-                try:
-                    stretch = next(stretches)
-                except StopIteration as end:
-                    proofs = end.value
-                    break
-                read_until = clock()
-                reading += read_until - started
-                normal = tokenizer.normalise(stretch.text)
-                invalid += normal.invalid
-                counts.add(stretch.window, count_words(normal.text, normal.keep_empty))
-                started = clock()
-                counting += started - read_until
-            reading += clock() - started
+            tally = count_splits(reader, batch.splits, tokenizer, counts)
             after_read()
-            started = clock()
+            started = time.monotonic()
             files = tuple(
-                write_counts(
-                    target.storage,
-                    target.root,
-                    target.number,
-                    target.attempt,
-                    target.day,
-                    counts.result(),
-                )
+                write_counts(target.storage, target.root, target.number, target.attempt, target.day, counts.result())
             )
             return Counted(
                 files,
-                merge_proofs(batch.splits, proofs),
+                merge_proofs(batch.splits, tally.proofs),
                 counts.words,
                 counts.distinct,
-                invalid,
+                tally.invalid,
                 self.name,
-                {"read": reading, "count": counting, "write": clock() - started},
+                {
+                    "read": tally.read_seconds,
+                    "count": tally.count_seconds,
+                    "write": time.monotonic() - started,
+                },
             )

@@ -31,8 +31,7 @@ from wordtide.batch import (
     SplitProof,
 )
 from wordtide.counting.accumulate import Accumulator
-from wordtide.counting.kernel import count_words
-from wordtide.counting.local import Target
+from wordtide.counting.local import Target, count_splits
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.errors import EnvironmentProblem, PlanAgain, WordtideError
 from wordtide.sources.base import SplitReader
@@ -113,24 +112,14 @@ class _CountPieces:
                     yield _news(index, "error", _pack(error))
 
     def _count(self, index: int, piece: Sequence[Split]) -> Iterator[pa.RecordBatch]:
-        invalid = 0
         with Accumulator() as counts:
-            stretches = self.reader.read(piece)
-            while True:
-                try:
-                    stretch = next(stretches)
-                except StopIteration as end:
-                    proofs: tuple[SplitProof, ...] = end.value
-                    break
-                normal = self.tokenizer.normalise(stretch.text)
-                invalid += normal.invalid
-                counts.add(stretch.window, count_words(normal.text, normal.keep_empty))
+            tally = count_splits(self.reader, piece, self.tokenizer, counts)
             for rows in counts.result():
                 window, word, count = (rows.column(name) for name in ("window_start", "word", "count"))
                 yield pa.record_batch([window.cast(pa.int64()), word, count], schema=_PARTIAL)
             words = counts.words
-        proof = {"words": words, "invalid": invalid, "proofs": [asdict(proof) for proof in proofs]}
-        yield _news(index, "proofs", proof)
+        proofs = [asdict(proof) for proof in tally.proofs]
+        yield _news(index, "proofs", {"words": words, "invalid": tally.invalid, "proofs": proofs})
 
 
 @dataclass(frozen=True, slots=True)
