@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,19 @@ from tests.support import Place
 from wordtide.embedded.cluster import ClusterAddress
 
 pytest_plugins = ["tests.servers"]
+
+# What a shell starts in the background inherits an ignored Ctrl-C, and so would everything the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def signals_as_they_were():
+    """Whatever a test does with signals ends with it: what later tests start would inherit an ignored one."""
+    handled = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in handled.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

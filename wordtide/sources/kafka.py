@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,10 +70,11 @@ class KafkaTopic:
 
     def snapshot(self) -> TopicSnapshot:
         """Look at the topic: identity, and begin and end of each partition (three calls, some ms)."""
-        with self._asking() as admin:
+        with self._asking() as admin, ThreadPoolExecutor(1) as beside:
             identity, partitions = self._identity(admin)
+            asked = beside.submit(self._offsets, admin, OffsetSpec.LATEST, partitions)
             begins = self._offsets(admin, OffsetSpec.EARLIEST, partitions)
-            ends = self._offsets(admin, OffsetSpec.LATEST, partitions)
+            ends = asked.result()
         return TopicSnapshot(identity, {tp.partition: PartitionRange(begins[tp], ends[tp]) for tp in partitions})
 
     @contextmanager
@@ -186,13 +188,13 @@ class KafkaTopic:
     def verify(self, ledger: Ledger, splits: Sequence[Split]) -> None:
         """Prove that what was read is the topic the plan saw: a recreated topic is silent in every client."""
         ranges = [split for split in splits if isinstance(split, KafkaSplit)]
-        with self._asking() as admin:
+        partitions = [TopicPartition(split.topic, split.partition) for split in ranges]
+        with self._asking() as admin, ThreadPoolExecutor(1) as beside:
+            asked = beside.submit(self._offsets, admin, OffsetSpec.EARLIEST, partitions)
             identity, _ = self._identity(admin)
             if identity != identity_of(ledger):
                 raise PlanAgain(f"topic {self._config.topic} was recreated while it was read")
-            begins = self._offsets(
-                admin, OffsetSpec.EARLIEST, [TopicPartition(split.topic, split.partition) for split in ranges]
-            )
+            begins = asked.result()
         for split in ranges:
             if begins[TopicPartition(split.topic, split.partition)] > split.start:
                 raise PlanAgain(f"{split.what} no longer holds [{split.start}, {split.end})")
