@@ -20,7 +20,8 @@ from wordtide.drain import Engine
 from wordtide.storage import HdfsStorage
 
 FILES = 10_000
-BYTES_A_FILE = 10_000
+LINES_A_FILE = 125
+"""Ten kilobytes. It divides the lines of a generated block, so there are exactly as many files as asked for."""
 TIMES = 5
 FOLDER = "/benchmarks/small_files"
 
@@ -74,14 +75,13 @@ def run(bench: Bench) -> Section:
 def _write(storage: HdfsStorage, files: int) -> Text:
     counts = np.zeros(WORDS, np.int64)
     size = lines = 0
-    lines_a_file = BYTES_A_FILE // 79
     written = 0
     storage.mkdirs(FOLDER)
     with ThreadPoolExecutor(16) as pool:
-        for text, ranks in zipf_blocks(5, files * lines_a_file * WORDS_A_LINE):
+        for text, ranks in zipf_blocks(5, files * LINES_A_FILE * WORDS_A_LINE):
             counts += np.bincount(ranks, minlength=WORDS)
             held = text.splitlines(keepends=True)
-            pieces = [b"".join(held[at : at + lines_a_file]) for at in range(0, len(held), lines_a_file)]
+            pieces = [b"".join(held[at : at + LINES_A_FILE]) for at in range(0, len(held), LINES_A_FILE)]
             names = [f"{FOLDER}/{number:06d}.txt" for number in range(written, written + len(pieces))]
             list(pool.map(lambda name, piece: storage.write_durably(name, [piece], private=True), names, pieces))
             written += len(pieces)
