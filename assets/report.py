@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -18,6 +19,8 @@ from wordtide.config import Stream
 from wordtide.table.commit import WordCounts
 from wordtide.table.ledger import what_of
 from wordtide.table.rows import batch_totals, read_batch_rows
+
+log = logging.getLogger("wordtide")
 
 SINGLE_EVENTS = 100
 """Unreported batches of an earlier run that get an event each; older ones share one."""
@@ -69,7 +72,7 @@ class Report:
             tuple(ranges),
             counted.engine if counted else None,
             seconds,
-            committed.status.value,
+            committed.batch.status.value,
         )
 
     @classmethod
@@ -215,10 +218,16 @@ class Reporter:
         self._queue.put(None)
         self._thread.join(CLOSE_SECONDS)
         if self._failure is not None or self._thread.is_alive():
-            self._context.log.warning(
-                f"not all batches are reported ({self._failure or 'too slow'}); the next run reports the rest"
-            )
+            # SQLAlchemy's errors have lines and lines.
+            why = " ".join(str(self._failure or "too slow").split())[:200]
+            self._warn(f"not all batches are reported ({why}); the next run reports the rest")
         return self._last_logged
+
+    def _warn(self, message: str) -> None:
+        try:
+            self._context.log.warning(message)
+        except Exception:  # Of whatever storage Dagster has: most likely what kept the reports back.
+            log.warning("stream %s: %s", self._stream.name, message)
 
     def _work(self) -> None:
         try:

@@ -63,7 +63,9 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
         ],
         check_specs=[
             dg.AssetCheckSpec(
-                CHECK_NAME, asset=key, description="No partition or file waits for an operator's decision."
+                CHECK_NAME,
+                asset=key,
+                description="No partition or file waits for an operator's decision, and no partition is stalled.",
             )
         ],
         can_subset=True,
@@ -159,14 +161,20 @@ def _result(stream: Stream, summary: Summary, reported: int | None) -> dg.Materi
 
 
 def _check(key: dg.AssetKey, summary: Summary) -> dg.AssetCheckResult:
-    shown = summary.parked[:20]
+    parked, stalled = summary.parked[:20], summary.stalled[:20]
+    said = [f"waiting for a decision: {', '.join(parked)}"] if parked else []
+    said += [f"stalled: {'; '.join(stalled)}"] if stalled else []
     return dg.AssetCheckResult(
-        passed=not summary.parked,
+        passed=not said,
         check_name=CHECK_NAME,
         asset_key=key,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"waiting for a decision: {', '.join(shown)}" if shown else "nothing is parked",
-        metadata={"parked": dg.MetadataValue.json(shown), "parked_count": len(summary.parked)},
+        description="; ".join(said) or "nothing is parked",
+        metadata={
+            "parked": dg.MetadataValue.json(parked),
+            "parked_count": len(summary.parked),
+            "stalled": dg.MetadataValue.json(stalled),
+        },
     )
 
 

@@ -50,13 +50,18 @@ class Failures:
 
 def back_off(failures: Failures) -> float:
     """Return the seconds to wait before the next try: 10 after the first failure, doubling up to ten minutes."""
-    return 0.0 if failures.in_a_row == 0 else min(5.0 * 2**failures.in_a_row, 600.0) - failures.since
+    if failures.in_a_row == 0 or failures.since < 0:
+        # A failure in the future: the clock was put back, and waiting until it is there again may take days.
+        return 0.0
+    pause: float = min(5.0 * 2**failures.in_a_row, 600.0)
+    return pause - failures.since
 
 
 def hold(stream: Stream, runs: Sequence[ActiveRun], failures: Failures) -> str | None:
     """Return why a run must not be started now, whatever waits, or None."""
     limit = stream.config.max_run + GRACE_SECONDS
-    holding = [run.run_id[:8] for run in runs if run.age <= limit]
+    # Nor does a run that began in the future: the clock was put back, and its host may have died before.
+    holding = [run.run_id[:8] for run in runs if -limit <= run.age <= limit]
     if holding:
         return f"run {holding[0]} is draining"
     pause = back_off(failures)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 
 import pytest
 
 from tests.support import Place
-from wordtide.embedded.cluster import ClusterAddress
 
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests.servers", "wordtide.testing.plugin"]
 
 # What a shell starts in the background inherits an ignored Ctrl-C, and so would everything the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -27,6 +25,6 @@ def signals_as_they_were():
 
 
 @pytest.fixture
-def place(cluster: ClusterAddress, tmp_path: Path) -> Place:
+def place(wordtide_place: Place) -> Place:
     """The servers, and a folder for this test's `streams.yaml`, tables and landed files."""
-    return Place(tmp_path, cluster)
+    return wordtide_place

@@ -153,6 +153,63 @@ def test_no_streams_are_fine(text: str) -> None:
     assert parse_streams(text, ORIGIN) == {}
 
 
+@pytest.mark.parametrize(
+    ("path", "after", "archive"),
+    [
+        ("l", "keep", None),
+        ("l", "delete", None),
+        ("l", "archive done", "/etc/w/done"),
+        ("l", "' archive  ../two words '", "/etc/two words"),
+        ("l", "archive l/.done", "/etc/w/l/.done"),
+        ("l", "archive l/x/_done/y", "/etc/w/l/x/_done/y"),
+        ("l", "archive l2", "/etc/w/l2"),
+        ("l", "archive file:///done", "/done"),
+        ("hdfs:///l", "archive hdfs:///done/", "hdfs:///done"),
+        ("hdfs:///l", "archive hdfs://nn:8020/done", "hdfs://nn:8020/done"),
+        ("hdfs://nn/l", "archive hdfs:///l/.done", "hdfs:///l/.done"),
+    ],
+)
+def test_what_becomes_of_counted_files(path: str, after: str, archive: str | None) -> None:
+    stream = one(f"landing: {{path: '{path}', after: {after}}}")
+    assert stream.archive == archive
+    assert (stream.config.landing.after == "delete") == (after == "delete")
+
+
+@pytest.mark.parametrize(
+    ("path", "after", "complaint"),
+    [
+        ("l", "move", "is none of keep, delete, archive DIR"),
+        ("l", "archive", "is none of keep, delete, archive DIR"),
+        ("l", "keep x", "is none of keep, delete, archive DIR"),
+        ("l", "true", "landing.after"),
+        ("l", "archive l", "holds the landing folder"),
+        ("l/m", "archive .", "holds the landing folder"),
+        ("hdfs:///l", "archive hdfs:///", "holds the landing folder"),
+        ("l", "archive l/done", "let its name begin with a dot"),
+        ("l", "archive l/a.b/c_d", "let its name begin with a dot"),
+        ("hdfs:///l", "archive hdfs://nn/l/done", "let its name begin with a dot"),
+        ("l", "archive hdfs:///done", "is on another file system"),
+        ("hdfs:///l", "archive done", "is on another file system"),
+        ("hdfs://a/l", "archive hdfs://b/done", "is on another file system"),
+        ("l", "archive tables/s/done", "is among the tables"),
+    ],
+)
+def test_an_archive_that_cannot_be_is_one_line(path: str, after: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        one(f"landing: {{path: '{path}', after: {after}}}")
+    assert str(refused.value).startswith(f"{ORIGIN}: streams.s.landing.after: ")
+    assert complaint in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("other", ["l", "l/x", ".", "file:///etc/w/l"])
+def test_what_a_stream_puts_away_no_other_stream_may_be_waiting_for(other: str) -> None:
+    text = "tables: /elsewhere\nstreams: {{a: {{landing: {{path: l, after: {}}}}}, b: {{landing: {{path: '{}'}}}}}}"
+    with pytest.raises(ConfigError, match=r"streams\.a\.landing\.after: b takes files from there too"):
+        parse_streams(text.format("delete", other), ORIGIN)
+    assert len(parse_streams(text.format("keep", other), ORIGIN)) == 2
+
+
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="set WORDTIDE_STREAMS or create it"):
         load_streams(tmp_path / "none.yaml")

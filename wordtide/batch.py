@@ -49,17 +49,31 @@ class FileSplit:
 Split = KafkaSplit | FileSplit
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Aside:
+    """Records that were put aside instead of counted.
+
+    Attributes:
+        split: Offsets ``[start, end)``, or the bytes ``[start, end)`` of a file's text (of the decompressed one).
+        reason: Why.
+    """
+
+    split: Split
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class SplitProof:
     """What reading one split showed.
 
     Attributes:
         split: What was to be read.
-        lines: Lines read; for Kafka the values that are not tombstones.
+        lines: Lines counted; for Kafka the values that are not tombstones.
         records: Kafka records seen, tombstones included; 0 for files.
         gaps: Offsets of the range that held no visible record (control, aborted, compacted).
         bytes: Bytes of values, or of the file's range (compressed files: of the file).
         clamped: Records whose timestamp was absurd and was clamped.
+        aside: Records that were put aside, in order.
     """
 
     split: Split
@@ -68,6 +82,7 @@ class SplitProof:
     gaps: int = 0
     bytes: int = 0
     clamped: int = 0
+    aside: tuple[Aside, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +106,31 @@ class Status(StrEnum):
     FOUNDED = "founded"
     PUBLISHED = "published"
     PARKED = "parked"
+    """Something waits for an operator; its data is left alone from here on."""
+    STALLED = "stalled"
+    """Something has not moved for long; nothing is decided, and it goes on by itself when it moves."""
+    RESOLVED = "resolved"
+    """An operator's decision about what was parked."""
+    CORRECTION = "correction"
+    """Signed differences between what a batch published and what its source holds now."""
+
+
+class Verdict(StrEnum):
+    """What an operator decided."""
+
+    SKIP = "skip"
+    RECOUNT = "recount"
+    FROM_EARLIEST = "from-earliest"
+    REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An operator's decision: what, who (a user of the system) and why (one line, may be empty)."""
+
+    verdict: Verdict
+    who: str
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +168,14 @@ class Batch:
         planned_at: When it was planned (UTC); also the upper bound for believable timestamps.
         table_version: The Delta version the plan was made from.
         splits: What to read; empty for a ledger-only batch.
-        parked: What this batch records as parked.
+        parked: What this batch records as parked, stalled or resolved.
         transactions: Compare-and-set pairs, one for each Kafka partition and one for the batch number.
         backlog: Records or files known to wait beyond this batch.
         position: What the table will have taken with this batch, as one line.
+        status: What its ledger row records.
+        decision: The operator's, if it is one.
+        replaces: The batch that a correction is about.
+        identity: What positions belong to from this batch on, if that changes.
     """
 
     stream: str
@@ -144,6 +188,10 @@ class Batch:
     parked: tuple[Parked, ...] = ()
     backlog: int = 0
     position: str = ""
+    status: Status = Status.PUBLISHED
+    decision: Decision | None = None
+    replaces: int | None = None
+    identity: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +240,10 @@ class Committed:
 
     Attributes:
         batch: The plan.
-        status: published or parked.
         counted: What was counted; None for a ledger-only batch.
         committed_at: UTC.
     """
 
     batch: Batch
-    status: Status
     counted: Counted | None
     committed_at: datetime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -86,11 +87,18 @@ class _Strict(BaseModel):
 
 
 class KafkaSource(_Strict):
-    """One topic. ``start``: ``earliest``, ``latest`` or a timestamp (ISO 8601 with zone, or ms since the epoch)."""
+    """One topic. ``start``: ``earliest``, ``latest`` or a timestamp (ISO 8601 with zone, or ms since the epoch).
+
+    ``stalled``: a partition that cannot move for so long (an open transaction, no leader) is recorded. ``gaps``: with
+    ``park`` a partition of a topic that is not compacted is parked at the first offset that holds no visible record.
+    The markers that end transactions and what was aborted are such offsets too: it is for topics without transactions.
+    """
 
     topic: str = Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$")
     start: Start = "earliest"
     isolation: Literal["read_committed", "read_uncommitted"] = "read_committed"
+    stalled: PositiveSeconds = 300.0
+    gaps: Literal["allow", "park"] = "allow"
 
     @model_validator(mode="after")
     def _start_is_a_position(self) -> KafkaSource:
@@ -111,12 +119,35 @@ class KafkaSource(_Strict):
         return _checked_ms(int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
 
 
+def _after(value: str) -> str:
+    if not re.fullmatch(r"keep|delete|archive\s+\S.*", value.strip()):
+        raise ValueError(f"{value!r} is none of keep, delete, archive DIR")
+    return value.strip()
+
+
 class LandingSource(_Strict):
-    """A folder, local or ``hdfs://``, listed recursively; ``glob`` is relative to it."""
+    """A folder, local or ``hdfs://``, listed recursively; ``glob`` is relative to it.
+
+    ``after`` says what becomes of a file once it is counted: ``keep``, ``delete`` or ``archive DIR``.
+    """
 
     path: str = Field(min_length=1)
     glob: str = Field(default="**/*", min_length=1)
     min_age: Seconds = 5.0
+    after: Annotated[str, AfterValidator(_after)] = "keep"
+
+    @property
+    def archive(self) -> str | None:
+        """Where counted files are moved to, as written; None if they are not moved."""
+        verb, _, folder = self.after.partition(" ")
+        return folder.strip() if verb == "archive" else None
+
+
+class QuarantineConfig(_Strict):
+    """Which records are put aside instead of counted: Kafka values, or lines of files without their ends."""
+
+    undecodable: bool = False
+    larger_than: Bytes | None = None
 
 
 class StreamConfig(_Strict):
@@ -135,6 +166,7 @@ class StreamConfig(_Strict):
     max_files: int = Field(default=10_000, gt=0, strict=True)
     local_records: int = Field(default=200_000, ge=0, strict=True)
     local_bytes: Bytes = 32_000_000
+    quarantine: QuarantineConfig = QuarantineConfig()
 
     @model_validator(mode="after")
     def _one_source(self) -> StreamConfig:
@@ -146,6 +178,11 @@ class StreamConfig(_Strict):
     def interval(self) -> float:
         """Seconds from one batch to the next; 1 for Kafka and 10 for landing unless configured."""
         return self.batch_interval or (1.0 if self.kafka else 10.0)
+
+    @property
+    def stalled_after(self) -> float:
+        """Seconds after which a partition that cannot move is recorded: within one run, so at most half of that."""
+        return min(self.kafka.stalled, self.max_run / 2) if self.kafka else math.inf
 
 
 class StreamsFile(_Strict):
@@ -164,12 +201,14 @@ class Stream:
         config: Its entry of `streams.yaml`.
         table: Absolute folder or URL of its ``word_counts`` table.
         landing: Absolute folder or URL of its landing folder, if that is its source.
+        archive: Absolute folder or URL that counted files are moved to, if they are.
     """
 
     name: str
     config: StreamConfig
     table: str
     landing: str | None
+    archive: str | None = None
 
     @property
     def source_kind(self) -> Literal["kafka", "landing"]:
@@ -198,7 +237,8 @@ def _absolute(location: str, base: Path) -> str:
         scheme = urlsplit(location).scheme
         if scheme == "file":
             return str(Path(urlsplit(location).path).resolve())
-        return location.rstrip("/")
+        stripped = location.rstrip("/")
+        return stripped if is_url(stripped) else f"{scheme}:///"
     return str((base / Path(location).expanduser()).resolve())
 
 
@@ -241,8 +281,13 @@ def parse_streams(text: str, origin: Path) -> dict[str, Stream]:
                 f"{origin}: streams.{name}.landing.path: {landing} holds the tables ({tables}), which would be"
                 " counted as landed files; move one of them"
             )
-        streams[name] = Stream(name, config, f"{tables}/{name}/word_counts", landing)
+        written = config.landing.archive if config.landing else None
+        archive = _absolute(written, origin.parent) if written else None
+        if landing and archive and (problem := _archive_problem(archive, landing, tables)):
+            raise ConfigError(f"{origin}: streams.{name}.landing.after: {problem}")
+        streams[name] = Stream(name, config, f"{tables}/{name}/word_counts", landing, archive)
     _refuse_shared_tables(streams, origin)
+    _refuse_taking_from_others(streams, origin)
     return streams
 
 
@@ -267,6 +312,45 @@ def _refuse_shared_tables(streams: dict[str, Stream], origin: Path) -> None:
             raise ConfigError(
                 f"{origin}: streams {other!r} and {stream.name!r} share the table {stream.table}; rename one"
             )
+
+
+def _place(location: str) -> tuple[str, str]:
+    """Return a location's file system, ``""`` for this machine's, and its path there, which ends with a slash."""
+    scheme, sign, rest = location.rpartition("://")
+    host, _, path = rest.partition("/") if sign else ("", "", rest.removeprefix("/"))
+    return f"{scheme}{sign}{host}", f"/{path}/".replace("//", "/")
+
+
+def _on_one(first: str, second: str) -> bool:
+    """Return whether two file systems may be one: ``hdfs://`` alone is whichever is in use."""
+    return first == second or (bool(first) and bool(second) and "hdfs://" in {first, second})
+
+
+def _archive_problem(archive: str, landing: str, tables: str) -> str | None:
+    """Return why counted files cannot be moved there, if they cannot."""
+    (there, folder), (here, landed), (_, held) = _place(archive), _place(landing), _place(tables)
+    if not _on_one(there, here):
+        return f"{archive} is on another file system than {landing}; files are moved by renaming them"
+    if landed.startswith(folder):
+        return f"{archive} holds the landing folder; name one beside it"
+    if folder.startswith(landed) and not re.search("/[._]", folder[len(landed) - 1 :]):
+        return f"{archive} is in the landing folder, where files would be counted again; let its name begin with a dot"
+    if folder.startswith(held) and _on_one(there, _place(tables)[0]):
+        return f"{archive} is among the tables ({tables}), where vacuum deletes what it does not know"
+    return None
+
+
+def _refuse_taking_from_others(streams: dict[str, Stream], origin: Path) -> None:
+    # What one stream puts away, the other may not have counted yet.
+    landings = [(stream, *_place(stream.landing)) for stream in streams.values() if stream.landing]
+    for taker, here, folder in landings:
+        for other, there, path in landings:
+            overlap = _on_one(here, there) and (path.startswith(folder) or folder.startswith(path))
+            if other is not taker and overlap and taker.config.landing and taker.config.landing.after != "keep":
+                raise ConfigError(
+                    f"{origin}: streams.{taker.name}.landing.after: {other.name} takes files from there too and might"
+                    f" not have counted them; give it a folder of its own, or keep the files"
+                )
 
 
 def streams_path() -> Path:

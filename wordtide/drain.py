@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import errno
 import logging
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from wordtide.batch import Batch, Committed, Counted, Parked
+from wordtide.batch import Batch, Committed, Counted, Parked, Status
 from wordtide.config import EngineName, Stream
 from wordtide.counting.local import Target
 from wordtide.counting.tokenizer import Tokenizer
-from wordtide.errors import EnvironmentProblem, PlanAgain, SourceUnavailable
+from wordtide.errors import EnvironmentProblem, PlanAgain, SourceUnavailable, WordtideError
 from wordtide.planning.pace import Moment, Pace, choose_engine, next_wait
+from wordtide.planning.stalls import Stalls
 from wordtide.reading.files import CorruptFile, NotReady
+from wordtide.reading.kafka import GapsFound, StalledRead
 from wordtide.sources.base import Source, SourcePlan, SplitReader
+from wordtide.storage.local import NO_ROOM
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.files import utc_now
 from wordtide.table.ledger import Ledger
@@ -76,6 +80,7 @@ class Summary:
         records: Records, or lines of files.
         backlog: Records or files that waited when it ended.
         parked: What waits for a decision.
+        stalled: What could not move at the last look and is recorded as stalled or was left out, each with why.
         last: The last batch number of the table.
         position: What the table has taken, as one line.
     """
@@ -85,6 +90,7 @@ class Summary:
     records: int = 0
     backlog: int = 0
     parked: list[str] = field(default_factory=list)
+    stalled: list[str] = field(default_factory=list)
     last: int = -1
     position: str = ""
 
@@ -130,8 +136,11 @@ class Drain:
         self._stop = stop or threading.Event()
         self._ledger: Ledger | None = None
         self._suspected: dict[str, float] = {}
+        self._stalls = Stalls(stream.config.stalled_after)
         self._parked_last = False
+        self._untidy: WordtideError | None = None
         self._since_compaction = COMPACT_EVERY
+        self._beside = ThreadPoolExecutor(1, f"look-{stream.name}")
 
     def run(self, pace: Pace) -> Summary:
         """Take batches until the pace says to end.
@@ -140,9 +149,20 @@ class Drain:
             WordtideError: One line; everything committed so far stays.
         """
         summary = Summary()
+        self._snapshot()
+        self._tidy()
         if pace.by_hand:
-            self._snapshot()
             self._source.fix_ends()
+        self._take(pace, summary)
+        if self._untidy is not None:
+            # At the end: nothing has to wait for it.
+            raise self._untidy
+        if self._ledger is not None:
+            summary.parked = sorted(self._ledger.parked)
+            summary.last = self._ledger.last
+        return summary
+
+    def _take(self, pace: Pace, summary: Summary) -> None:
         began = last_data = time.monotonic()
         fruitless = 0
         while not self._stop.is_set():
@@ -164,7 +184,8 @@ class Drain:
             now = time.monotonic()
             if committed is not None:
                 last_data = now
-            wait = next_wait(
+            more = self._tidy()
+            pause = next_wait(
                 pace,
                 Moment(
                     now,
@@ -172,23 +193,22 @@ class Drain:
                     batch_began,
                     last_data,
                     committed is not None,
-                    plan.behind or bool(plan.parked),
+                    plan.behind or bool(plan.parked) or more,
                     plan.waiting > 0,
+                    # It may move at any moment, and if it does not, it is for this run to record that.
+                    any(not one.recorded for one in plan.held),
                 ),
             )
-            if wait is None:
+            if pause is None:
                 break
-            self._stop.wait(wait)
-        if self._ledger is not None:
-            summary.parked = sorted(self._ledger.parked)
-            summary.last = self._ledger.last
-        return summary
+            self._stop.wait(pause)
 
     def _snapshot(self) -> Snapshot:
         """Open the table, founding it first where there is none."""
         snapshot = self._table.snapshot(self._ledger)
         if snapshot is None:
-            self._table.found(self._source.found(), uuid.uuid4().hex, self._run_id)
+            founding = self._beside.submit(self._source.found).result()
+            self._table.found(founding, uuid.uuid4().hex, self._run_id)
             snapshot = self._table.snapshot()
             if snapshot is None:
                 raise SourceUnavailable(f"table {self._table.uri} is not there right after it was founded")
@@ -198,9 +218,20 @@ class Drain:
     def _next(self, summary: Summary) -> tuple[SourcePlan, Committed | None]:
         """Plan and, if there is anything to take, commit one batch."""
         started = time.monotonic()
-        snapshot = self._snapshot()
-        plan = self._source.plan(snapshot.ledger, snapshot.position)
+        look = self._beside.submit(self._source.look)
+        try:
+            snapshot = self._snapshot()
+        finally:
+            # A source is one thread's at a time.
+            wait([look])
+        plan = look.result().plan(snapshot.ledger, snapshot.position)
+        if plan.parked:
+            # What another drain took between the look and the snapshot would seem to be lost.
+            plan = self._source.look().plan(snapshot.ledger, snapshot.position)
         summary.backlog = plan.backlog
+        stalled = self._stalls.due(plan.held, plan.splits, time.monotonic(), utc_now())
+        due = {one.what for one in stalled}
+        summary.stalled = [one.line for one in plan.held if one.recorded or not one.usual or one.parked.what in due]
         parked = self._confirmed(plan)
         if plan.splits and self._parked_last:
             # Turn and turn about: an endless row of bad files must not keep the good ones waiting.
@@ -208,7 +239,9 @@ class Drain:
         if plan.parked and not parked and not plan.splits:
             self._stop.wait(CONFIRM_SECONDS)
             raise PlanAgain(f"{plan.parked[0].what}: {plan.parked[0].reason}; looking a second time")
-        if not parked and not plan.splits:
+        # What is parked or stalled is recorded by itself, so that a failing read never keeps it from the ledger.
+        noted = parked or stalled
+        if not noted and not plan.splits:
             summary.position = plan.position
             return plan, None
         batch = Batch(
@@ -217,16 +250,16 @@ class Drain:
             uuid.uuid4().hex,
             utc_now(),
             snapshot.version,
-            # What is parked is recorded by itself, so that a failing read never keeps it from the ledger.
-            () if parked else plan.splits,
-            (snapshot.batch_transaction(), *(() if parked else plan.transactions)),
-            parked,
+            () if noted else plan.splits,
+            (snapshot.batch_transaction(), *(() if noted else plan.transactions)),
+            noted,
             plan.backlog,
-            "" if parked else plan.position,
+            "" if noted else plan.position,
+            Status.PARKED if parked else Status.STALLED if stalled else Status.PUBLISHED,
         )
         try:
-            counted = None if parked else self._count(batch, snapshot.ledger, time.monotonic() - started)
-        except (CorruptFile, NotReady) as problem:
+            counted = None if noted else self._count(batch, snapshot.ledger, time.monotonic() - started)
+        except (CorruptFile, NotReady, StalledRead, GapsFound) as problem:
             self._source.reject(problem)
             raise PlanAgain(str(problem)) from problem
         reached(Step.COMMIT)
@@ -250,21 +283,36 @@ class Drain:
         engine = self._engines[choose_engine(config, batch.splits)]
         latest_ms = int((batch.planned_at.timestamp() + FUTURE_SECONDS) * 1000)
         target = Target.of(batch, self._table.storage, self._table.root)
+        verified: list[Future[None]] = []
+
+        def after_read() -> None:
+            reached(Step.READ)
+            verified.append(self._beside.submit(self._source.verify, ledger, batch.splits))
+
         try:
-            counted = engine.count(
-                batch, self._source.reader(latest_ms), config.tokenizer, target, lambda: reached(Step.READ)
-            )
+            counted = engine.count(batch, self._source.reader(latest_ms), config.tokenizer, target, after_read)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in NO_ROOM:
                 raise
+            # Storages say it themselves, so it is what the counts spilled.
             raise EnvironmentProblem(
-                f"the disk is full while batch {batch.number} was counted (temporary folder or table"
-                f" {self._table.uri}); free some space, nothing was published"
+                f"{tempfile.gettempdir()}: no space left for temporary files while batch {batch.number} was counted;"
+                " free some, or set TMPDIR to a larger disk. Nothing was published"
             ) from error
+        finally:
+            wait(verified)
         counted.seconds["plan"] = planning
         reached(Step.WRITE)
-        self._source.verify(ledger, batch.splits)
+        for proof in verified:
+            proof.result()
         return counted
+
+    def _tidy(self) -> bool:
+        """Put away some of what was counted; return whether more waits. What keeps it from that ends the drain last."""
+        if self._ledger is None:
+            return False
+        more, self._untidy = self._source.tidy(self._ledger)
+        return more
 
     def _compact(self) -> None:
         """Keep live files few between batches: they drive the cost of every commit."""

@@ -23,6 +23,10 @@ class TableRefused(WordtideError):
     """The table cannot be drained into: other fingerprint, rolled back, written by a newer Wordtide."""
 
 
+class DecisionRefused(WordtideError):
+    """What an operator decided cannot be done; nothing was changed."""
+
+
 class PlanAgain(Exception):
     """The batch cannot be committed as planned, and nothing is lost: look at source and table again.
 

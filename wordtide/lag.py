@@ -23,7 +23,7 @@ class Waiting:
 
     Attributes:
         founded: Whether there is a table; if not, a drain must found it (`start: latest` is resolved then).
-        something: Whether a batch could be taken, or a loss recorded.
+        something: Whether a batch could be taken, or a loss or a stall recorded.
         unfinished: Files that are too young or still being written.
     """
 
@@ -56,7 +56,9 @@ def look(
             source.found()
             return Waiting(founded=False, something=True, unfinished=0)
         _known[table.uri] = snapshot.ledger
-        plan = source.plan(snapshot.ledger, snapshot.position)
+        plan = source.look().plan(snapshot.ledger, snapshot.position)
     finally:
         source.close()
-    return Waiting(True, bool(plan.splits or plan.parked), plan.waiting)
+    # What is held is watched by a run, which records it if it lasts.
+    unrecorded = any(not one.recorded for one in plan.held)
+    return Waiting(True, bool(plan.splits or plan.parked or unrecorded), plan.waiting)

@@ -41,7 +41,7 @@ def hdfs_address() -> HdfsAddress | None:
         if not re.fullmatch(r"hdfs://[^/?#]+", url):
             raise ConfigError(f"WORDTIDE_HDFS_URL: {url!r} is not hdfs://host:port")
         host = url.removeprefix("hdfs://").rpartition(":")[0] or url.removeprefix("hdfs://")
-        return HdfsAddress(url, os.environ.get("WORDTIDE_WEBHDFS", f"{host}:9870"))
+        return HdfsAddress(url, os.environ.get("WORDTIDE_WEBHDFS") or f"{host}:9870")
     embedded = read_address(home())
     return HdfsAddress(embedded.hdfs, embedded.webhdfs) if embedded else None
 
@@ -51,8 +51,17 @@ def open_source(stream: Stream, kafka: KafkaConnection | None = None, hdfs: Hdfs
     if stream.config.kafka is not None:
         return KafkaTopic(stream, kafka or kafka_connection())
     assert stream.landing is not None
-    storage, root = storage_for(stream.landing, hdfs or (hdfs_address() if is_url(stream.landing) else None))
-    return LandingFolder(stream, storage, root)
+    address = hdfs or (hdfs_address() if is_url(stream.landing) else None)
+    storage, root = storage_for(stream.landing, address)
+    if stream.archive is None:
+        return LandingFolder(stream, storage, root)
+    elsewhere, archive = storage_for(stream.archive, address)
+    if elsewhere != storage:
+        raise ConfigError(
+            f"stream {stream.name}: landing.after: {stream.archive} is on another file system than {stream.landing};"
+            " files are moved by renaming them"
+        )
+    return LandingFolder(stream, storage, root, archive)
 
 
 def open_table(stream: Stream, hdfs: HdfsAddress | None = None) -> WordCounts:

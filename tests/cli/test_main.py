@@ -12,7 +12,8 @@ from tests.cli.support import Shell
 from wordtide.cli import main as command_line
 from wordtide.config import PROJECT_ROOT
 
-COMMANDS = ["demo", "up", "down", "status", "dev", "produce", "land", "top", "ledger", "lag", "parked"]
+COMMANDS = ["demo", "up", "down", "status", "dev", "produce", "land", "receive", "top", "ledger", "lag", "parked"]
+COMMANDS += ["doctor", "resolve", "replay", "quarantine"]
 
 
 def test_help_names_every_command_and_loads_none_of_what_they_need() -> None:

@@ -16,6 +16,7 @@ from tests.support import Place, topic_of, words_of
 from wordtide.batch import KafkaSplit
 from wordtide.config import PROJECT_ROOT, Stream
 from wordtide.connection import KafkaConnection
+from wordtide.counting.kernel import CHUNK_BYTES
 from wordtide.errors import PlanAgain, SourceUnavailable
 from wordtide.reading.kafka import KafkaReader
 from wordtide.sources.kafka import KafkaTopic
@@ -85,14 +86,14 @@ def test_a_reader_holds_about_a_chunk_whatever_waits(place: Place) -> None:
     place.produce(stream, [value] * 400)
     source = place.source(stream)
     assert isinstance(source, KafkaTopic)
-    plan = source.plan(ledger, lambda _app: 0)
+    plan = source.look().plan(ledger, lambda _app: 0)
     reader = source.reader(2**42)
     assert isinstance(reader, KafkaReader)
     sizes = [len(text.text) for text in reader.read(plan.splits)]
     source.close()
     assert sum(sizes) >= 400 * len(value)
     # Before the first record nothing is known of their size; then a fetch is about a chunk.
-    assert max(sizes) < 24 * MB
+    assert max(sizes) < 1.5 * CHUNK_BYTES
 
 
 def test_a_batch_takes_no_more_than_its_caps(place: Place) -> None:

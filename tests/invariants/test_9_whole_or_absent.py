@@ -77,7 +77,7 @@ def test_a_young_file_is_left_alone(place: Place) -> None:
     place.table(stream).found(source.found(), "a" * 32, "test")
     snapshot = place.table(stream).snapshot()
     assert snapshot is not None
-    plan = source.plan(snapshot.ledger, snapshot.position)
+    plan = source.look().plan(snapshot.ledger, snapshot.position)
     assert (plan.splits, plan.waiting) == ((), 1)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from wordtide.batch import KafkaSplit
 from wordtide.planning.kafka import (
     KafkaPlan,
+    Known,
     PartitionRange,
     TopicIdentity,
     TopicSnapshot,
@@ -19,7 +20,7 @@ from wordtide.planning.kafka import (
 )
 
 NEWS = TopicIdentity("cluster", "id", "news")
-Ranges = Mapping[int, tuple[int, int]]
+Ranges = Mapping[int, tuple[int, int] | tuple[int, int, int]]
 
 
 def plan(
@@ -30,9 +31,11 @@ def plan(
     cap: int = 1000,
     bound: Mapping[int, int] | None = None,
     identity: TopicIdentity = NEWS,
+    silent: Mapping[int, str] | None = None,
+    known: Known | None = None,
 ) -> KafkaPlan:
-    seen = TopicSnapshot(identity, {number: PartitionRange(*ends) for number, ends in offered.items()})
-    return plan_kafka(seen, NEWS, positions, parked, cap, bound)
+    seen = TopicSnapshot(identity, {number: PartitionRange(*ends) for number, ends in offered.items()}, silent or {})
+    return plan_kafka(seen, NEWS, positions, cap, known or Known(parked, bound=bound))
 
 
 def taken(found: KafkaPlan) -> dict[int, tuple[int, int]]:
@@ -95,6 +98,58 @@ def test_what_a_cap_leaves_out_is_backlog() -> None:
     found = plan({0: (0, 100), 1: (0, 10)}, {0: 0, 1: 0}, cap=40)
     assert taken(found) == {0: (0, 30), 1: (0, 10)}
     assert (found.backlog, found.behind) == (70, True)
+
+
+def test_what_waits_behind_an_open_transaction_is_held_and_the_others_flow() -> None:
+    found = plan({0: (0, 40, 90), 1: (0, 3, 3)}, {0: 40, 1: 0})
+    assert taken(found) == {1: (0, 3)}
+    [held] = found.held
+    assert held.line == "news/0: held back by an open transaction at offset 40: 50 offsets wait behind it"
+    assert (held.parked.split, held.usual, held.recorded) == (KafkaSplit("news", 0, 40, 90), True, False)
+
+
+def test_what_can_still_be_taken_is_taken_before_anything_is_held() -> None:
+    found = plan({0: (0, 40, 90)}, {0: 30})
+    assert (taken(found), found.held) == ({0: (30, 40)}, ())
+
+
+def test_a_held_position_is_recorded_and_a_later_one_is_another_episode() -> None:
+    for recorded_at, recorded in ((40, True), (39, False)):
+        [held] = plan({0: (0, 40, 90)}, {0: 40}, known=Known(stalled={"news/0": recorded_at})).held
+        assert held.recorded is recorded
+
+
+def test_a_partition_that_does_not_answer_is_held_and_the_others_flow() -> None:
+    found = plan({1: (0, 3)}, {0: 7, 1: 0}, silent={0: "no leader"})
+    assert taken(found) == {1: (0, 3)}
+    [held] = found.held
+    assert held.line == "news/0: no leader; going on at offset 7 when it answers"
+    assert (held.parked.split, held.usual) == (KafkaSplit("news", 0, 7, 7), False)
+
+
+def test_a_partition_that_gave_nothing_is_left_out_but_what_it_lost_is_parked() -> None:
+    left_out = Known(left_out={0: "nothing arrived for 30 s"})
+    found = plan({0: (0, 9), 1: (0, 3)}, {0: 4}, known=left_out)
+    assert taken(found) == {1: (0, 3)}
+    assert [held.parked.split for held in found.held] == [KafkaSplit("news", 0, 4, 9)]
+    found = plan({0: (6, 9)}, {0: 4}, known=left_out)
+    assert ([parked.what for parked in found.parked], found.held) == (["news/0"], ())
+
+
+def test_what_is_parked_is_not_held() -> None:
+    waiting = Known(frozenset({"news/0", "news/1"}))
+    assert plan({0: (0, 4, 9)}, {0: 4}, silent={1: "no leader"}, known=waiting) == KafkaPlan((), (), 0)
+
+
+def test_a_gap_is_parked_after_what_is_before_it() -> None:
+    gap = Known(gaps={0: (4, 6)})
+    found = plan({0: (0, 9), 1: (0, 2)}, {}, known=gap)
+    assert (taken(found), found.parked) == ({0: (0, 4), 1: (0, 2)}, ())
+    found = plan({0: (0, 9), 1: (0, 2)}, {0: 4, 1: 2}, known=gap)
+    [parked] = found.parked
+    assert (parked.what, parked.split, found.splits) == ("news/0", KafkaSplit("news", 0, 4, 6), ())
+    assert "[4, 6)" in parked.reason
+    assert taken(plan({0: (0, 9)}, {0: 6}, known=gap)) == {0: (6, 9)}
 
 
 SIZES = st.lists(st.integers(0, 1000), max_size=12)

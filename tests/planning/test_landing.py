@@ -33,11 +33,11 @@ class Writers:
         return path in self.paths
 
 
-def plan(*listing: FileInfo, taken=None, parked=(), writers=None, suspects=(), **limits) -> LandingPlan:
+def plan(*listing: FileInfo, taken=None, parked=(), writers=None, suspects=None, **limits) -> LandingPlan:
     settings = {"now_ms": NOW, "min_age_s": 5.0, "max_files": 100, "max_bytes": 1 << 30, **limits}
     under_construction = (writers or Writers()).have_open
     return plan_landing(
-        listing, taken or {}, parked, under_construction=under_construction, suspects=suspects, **settings
+        listing, taken or {}, parked, under_construction=under_construction, suspects=suspects or {}, **settings
     )
 
 
@@ -216,7 +216,7 @@ def test_only_files_that_an_open_one_can_pass_for_are_asked_about():
     result = plan(
         file("/l/empty", 0), file("/l/local-empty", 0, block=0), file("/l/block", BLOCK), file("/l/blocks", 3 * BLOCK),
         file("/l/more", BLOCK + 1), file("/l/local", BLOCK, block=0), file("/l/suspect", 10),
-        writers=writers, suspects={"/l/suspect"},
+        writers=writers, suspects={"/l/suspect": 1},
     )  # fmt: skip
     assert sorted(writers.asked) == ["/l/block", "/l/blocks", "/l/empty", "/l/local-empty", "/l/suspect"]
     assert paths(result) == ["/l/block", "/l/local", "/l/local-empty", "/l/more"]
@@ -249,6 +249,13 @@ def test_open_files_do_not_use_up_the_cap():
         file("/l/a", 0, 1), file("/l/b", 0, 2), file("/l/c", 5, 3), writers=Writers("/l/a", "/l/b"), max_files=1
     )
     assert (paths(result), result.waiting, result.behind) == (["/l/c"], 2, False)
+
+
+def test_a_file_that_was_never_as_planned_must_keep_still_for_a_while():
+    listing = [file("/l/a", mtime=NOW - 400), file("/l/b", mtime=NOW - 1000), file("/l/c", mtime=NOW)]
+    suspects = {"/l/a": 10, "/l/b": 10, "/l/c": 9}
+    result = plan(*listing, suspects=suspects, min_age_s=0.0)
+    assert (paths(result), result.waiting) == (["/l/b", "/l/c"], 1)
 
 
 @given(st.integers(0, 100), st.integers(1, 40))

@@ -25,8 +25,11 @@ QUIET = Moment(now=100.0, began=90.0, batch_began=99.9, last_data=95.0, took=Fal
         (FOLLOW, {"last_data": 70.0}, None),
         (FOLLOW, {"last_data": 70.0, "took": True}, 0.9),
         (FOLLOW, {"last_data": 70.0, "behind": True}, 0.0),
+        (FOLLOW, {"last_data": 70.0, "held": True}, 0.9),
+        (FOLLOW, {"began": -500.0, "held": True}, None),
         (FOLLOW, {"began": -500.0, "behind": True, "took": True}, None),
         (HAND, {}, None),
+        (HAND, {"held": True}, None),
         (HAND, {"took": True}, 0.0),
         (HAND, {"behind": True}, 0.0),
         (HAND, {"began": -5000.0, "behind": True}, 0.0),
@@ -40,8 +43,11 @@ QUIET = Moment(now=100.0, began=90.0, batch_began=99.9, last_data=95.0, took=Fal
         "end after linger of quiet",
         "not while data comes",
         "not while behind",
+        "not while something is held and that is not recorded",
+        "end after max_run whatever is held",
         "end after max_run whatever waits",
         "by hand: end when nothing is left",
+        "by hand: end whatever is held",
         "by hand: look again after a batch",
         "by hand: at once when caps left something",
         "by hand: max_run does not end it",
@@ -61,6 +67,12 @@ def test_a_run_by_hand_waits_for_young_files_a_little_longer_than_their_age() ->
     assert Pace.of(config, by_hand=True).grace == 0.0
     config = StreamConfig.model_validate({"kafka": {"topic": "t"}})
     assert Pace.of(config, by_hand=True) == Pace(1.0, 30.0, 600.0, True, 0.0)
+
+
+def test_a_stall_is_recorded_within_one_run_however_short_that_is() -> None:
+    for keys, seconds in (({}, 300.0), ({"stalled": "20s"}, 20.0), ({"stalled": "1h"}, 300.0)):
+        config = StreamConfig.model_validate({"kafka": {"topic": "t", **keys}, "max_run": "10m"})
+        assert config.stalled_after == seconds
 
 
 KAFKA: dict[str, Any] = {"kafka": {"topic": "t"}}

@@ -37,12 +37,9 @@ CONTENT = st.lists(
 class MemoryStorage:
     """A storage of a few files in memory, of which tests can make pieces as small as they like."""
 
-    def __init__(
-        self, contents: dict[str, bytes], *, piece: int = 1 << 20, threads: int = 1, mtime: int = MTIME
-    ) -> None:
+    def __init__(self, contents: dict[str, bytes], *, piece: int = 1 << 20, mtime: int = MTIME) -> None:
         self.contents = contents
         self.piece = piece
-        self.parallel_reads = threads
         self.mtime = mtime
         self.unfinished: dict[str, int] = {}
         self.listings = 0
@@ -55,6 +52,10 @@ class MemoryStorage:
         content = self.contents[path][: self.unfinished.get(path)]
         for at in range(start, min(end, len(content)), self.piece):
             yield content[at : min(at + self.piece, end)]
+
+    def read_small(self, files):
+        for path, length in files:
+            yield b"".join(self.read_range(path, 0, length)) if path in self.contents else None
 
     def stat(self, path):
         if path not in self.contents:
@@ -281,12 +282,11 @@ def test_a_file_that_is_gone_is_not_ready():
         read(storage, split)
 
 
-@pytest.mark.parametrize("threads", [1, 4])
-def test_many_files_share_texts_and_keep_their_proofs(threads):
+def test_many_files_share_texts_and_keep_their_proofs():
     contents = {f"/l/{n}": (b"line %d\r\n" % n) * (n % 7) for n in range(300)}
     contents["/l/large"] = b"large line\n" * 200_000
     contents["/l/packed.gz"] = gzip.compress(b"packed\n" * 10)
-    storage = MemoryStorage(contents, threads=threads)
+    storage = MemoryStorage(contents)
     splits = [storage.split(path) for path in contents]
     texts, proofs = read_all(storage, splits)
     assert [proof.split for proof in proofs] == splits
@@ -320,11 +320,10 @@ def test_shared_texts_are_handed_over_before_they_grow_large(monkeypatch):
     assert len(list(many_windows)) == 99
 
 
-@pytest.mark.parametrize("threads", [1, 4])
-def test_one_error_names_every_corrupt_file(threads):
+def test_one_error_names_every_corrupt_file():
     contents = {f"/l/{n}.gz": gzip.compress(b"fine") if n % 10 else b"broken" for n in range(40)}
     contents["/l/gone"] = b"a"
-    storage = MemoryStorage(contents, threads=threads)
+    storage = MemoryStorage(contents)
     splits = [storage.split(path) for path in contents]
     del contents["/l/gone"]
     with pytest.raises(CorruptFile) as caught:

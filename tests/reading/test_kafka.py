@@ -1,15 +1,17 @@
 """Reading exactly ``[start, end)`` of topics whose offsets are not all records."""
 
+import pickle
 import time
 from collections import Counter
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.support import SECONDS, assert_contiguous, create_topic, topic_of, unique, wait_until
 from wordtide.batch import KafkaSplit
 from wordtide.errors import PlanAgain
-from wordtide.reading.kafka import KafkaReader
+from wordtide.reading.kafka import GapsFound, KafkaReader, StalledRead
+from wordtide.table.ledger import Ledger
 
 LATEST_MS = 4_000_000_000_000
 
@@ -22,6 +24,13 @@ def read(place, splits, isolation="read_committed"):
             texts.append(next(reading))
         except StopIteration as end:
             return texts, end.value
+
+
+def gaps_of(place, splits):
+    reader = KafkaReader(place.kafka, "read_committed", 60_000_000, LATEST_MS, gapless=True)
+    with pytest.raises(GapsFound) as found:
+        list(reader.read(splits))
+    return [(gap.start, gap.end) for gap in found.value.gaps]
 
 
 @pytest.fixture
@@ -41,6 +50,13 @@ def transactional(place, topic, *transactions):
             producer.produce(topic, value, partition=0)
         producer.flush(SECONDS)
         (producer.commit_transaction if commits else producer.abort_transaction)(SECONDS)
+
+
+def wait_for_markers(place, topic, end):
+    """Wait until what can be taken ends there: the marker of a transaction is written after its end."""
+    consumer = Consumer({"bootstrap.servers": place.cluster.kafka, "group.id": "test"})
+    wait_until("the markers are written", lambda: consumer.get_watermark_offsets(TopicPartition(topic, 0))[1] == end)
+    consumer.close()
 
 
 def test_of_a_transactional_topic_only_committed_records_are_counted_and_each_range_closes(place):
@@ -63,6 +79,50 @@ def test_any_range_of_a_transactional_topic_closes(place, topic, start, end):
     texts, (proof,) = read(place, [KafkaSplit(topic, 0, start, end)])
     assert b" ".join(text.text for text in texts).split() == expected
     assert (proof.records, proof.gaps) == (len(expected), end - start - len(expected))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "gap"),
+    [(0, 12, (2, 7)), (0, 3, (2, 7)), (3, 5, (3, 7)), (5, 12, (5, 7)), (7, 12, (9, 12)), (7, 10, (9, 12))],
+)
+def test_the_first_gap_of_a_range_reaches_to_the_next_record_or_the_end(place, topic, start, end, gap):
+    transactional(place, topic, (["a", "b"], True), (["lost"] * 3, False), (["c", "d"], True), (["lost"], False))
+    wait_for_markers(place, topic, 12)
+    assert gaps_of(place, [KafkaSplit(topic, 0, start, end)]) == [gap]
+
+
+def test_a_reader_that_minds_gaps_reads_what_has_none(place, topic):
+    transactional(place, topic, (["a", "b"], True), (["lost"], False), (["c"], True))
+    wait_for_markers(place, topic, 7)
+    for start, end, words in ((0, 2, [b"a", b"b"]), (5, 6, [b"c"])):
+        reader = KafkaReader(place.kafka, "read_committed", 60_000_000, LATEST_MS, gapless=True)
+        assert b" ".join(text.text for text in reader.read([KafkaSplit(topic, 0, start, end)])).split() == words
+
+
+def test_one_reading_finds_the_first_gap_of_each_partition_and_piece(place):
+    stream = place.topic_stream(partitions=3, kafka={"gaps": "park"})
+    topic = topic_of(stream)
+    for values in (["a", "b"], ["c"]):
+        transactional(place, topic, (values, True))
+    wait_for_markers(place, topic, 5)
+    place.produce(stream, ["d"] * 3, partition=1)
+    # Pieces of a partition, as Spark reads them; the later one's may be the first that is heard of.
+    pieces = [KafkaSplit(topic, 0, 4, 5), KafkaSplit(topic, 0, 0, 4), KafkaSplit(topic, 1, 0, 3)]
+    assert gaps_of(place, pieces) == [(4, 5), (2, 3)]
+    source = place.source(stream)
+    ledger = Ledger("", source.found().identity)
+    look = source.look()
+    assert look.plan(ledger, lambda _app: 0).splits == (KafkaSplit(topic, 0, 0, 5), KafkaSplit(topic, 1, 0, 3))
+    source.reject(GapsFound((KafkaSplit(topic, 0, 4, 5), KafkaSplit(topic, 0, 2, 3))))
+    assert look.plan(ledger, lambda _app: 0).splits == (KafkaSplit(topic, 0, 0, 2), KafkaSplit(topic, 1, 0, 3))
+    source.close()
+
+
+def test_what_a_task_of_spark_raises_arrives_whole():
+    split = KafkaSplit("t", 0, 3, 9)
+    for error in (GapsFound((split,)), StalledRead("Kafka at a: nothing", (split,), "nothing")):
+        same = pickle.loads(pickle.dumps(error))
+        assert (type(same), str(same), same.__dict__) == (type(error), str(error), error.__dict__)
 
 
 def test_an_open_transaction_holds_back_what_comes_after_it_and_nothing_is_lost(place):
@@ -143,7 +203,6 @@ def test_records_fall_into_the_windows_of_their_timestamps_and_absurd_ones_are_c
 
 
 def test_a_range_that_retention_took_meanwhile_is_planned_again(place, topic):
-    from confluent_kafka import TopicPartition
     from confluent_kafka.admin import AdminClient
 
     producer = Producer({"bootstrap.servers": place.cluster.kafka})

@@ -14,11 +14,12 @@ from contextlib import contextmanager
 import pytest
 from hdfs_native import Client, WriteOptions
 
+from tests.support import open_to_append, wait_until
 from wordtide.batch import FileSplit
 from wordtide.errors import SourceUnavailable
 from wordtide.planning.landing import LandingPlan, plan_landing
 from wordtide.reading.files import NotReady, read_files, verify_unchanged
-from wordtide.storage import CHUNK_BYTES, HdfsAddress, HdfsStorage
+from wordtide.storage import CHUNK_BYTES, AccessDenied, HdfsAddress, HdfsStorage
 
 BLOCK = 1 << 20
 
@@ -44,7 +45,7 @@ def root(storage) -> Iterator[str]:
 def plan(storage, root, *, taken=None, suspects=()) -> LandingPlan:
     return plan_landing(
         storage.list_files(root), taken or {}, (), now_ms=2**42, min_age_s=0, max_files=100, max_bytes=1 << 30,
-        under_construction=storage.under_construction, suspects=suspects,
+        under_construction=storage.under_construction, suspects=dict.fromkeys(suspects, 1),
     )  # fmt: skip
 
 
@@ -131,6 +132,8 @@ def test_a_file_being_written_is_left_alone_and_taken_once_it_is_closed(storage,
     file.close()
     planned = plan(storage, root)
     assert [split.length for split in planned.splits] == [len(content)]
+    # Closed a moment ago, its last block may still be waiting for a replica's report.
+    wait_until("it can be read", lambda: len(client.read(f"{root}/a")) == len(content))
     text, (proof,) = read(storage, planned.splits)
     assert (text, proof.lines) == (content.replace(b"\n", b" ")[:-1], len(content) // 5)
     verify_unchanged(storage, root, planned.splits)
@@ -141,7 +144,7 @@ def test_a_file_being_appended_to_is_left_alone_and_parked_once_it_is_closed(sto
     with client.create(f"{root}/a", WriteOptions(block_size=BLOCK)) as file:
         file.write(b"x" * length)
     (split,) = plan(storage, root).splits
-    file = client.append(f"{root}/a")
+    file = open_to_append(client, f"{root}/a")
     file.write(b"more")
     file.hsync()
     # Of the last block, opened again, nothing can be read; a full last block stays and only the listing gives it away.
@@ -194,6 +197,53 @@ def test_of_many_renames_to_one_name_one_wins(storage, root):
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(rename, range(8))) == 1
     assert len(listed(storage, root)) == 8
+
+
+def test_a_rename_says_what_is_missing_and_overwrites_nothing(storage, root):
+    storage.write_durably(f"{root}/a", [b"a"])
+    storage.write_durably(f"{root}/folder/x", [b"x"])
+    for source, target in (("none", "b"), ("a", "none/b")):
+        with pytest.raises(FileNotFoundError):
+            storage.rename(f"{root}/{source}", f"{root}/{target}")
+    for taken in ("folder", "folder/x"):
+        with pytest.raises(FileExistsError):
+            storage.rename(f"{root}/a", f"{root}/{taken}")
+    storage.rename(f"{root}/folder", f"{root}/other")
+    assert listed(storage, root) == ["a", "other/x"]
+
+
+def test_only_folders_without_files_are_pruned(storage, client, root):
+    storage.write_durably(f"{root}/x/full/a", [b"a"])
+    for empty in ("x/empty/deeper", "x/full/empty", "y"):
+        storage.mkdirs(f"{root}/{empty}")
+    storage.prune(f"{root}/x")
+    storage.prune(f"{root}/y")
+    storage.prune(f"{root}/none")
+    assert sorted(status.path for status in client.list_status(root, recursive=True)) == [
+        f"{root}/x", f"{root}/x/full", f"{root}/x/full/a"
+    ]  # fmt: skip
+
+
+def test_a_folder_in_a_files_place_is_no_such_file(storage, root):
+    storage.mkdirs(f"{root}/a")
+    storage.write_durably(f"{root}/b", [b"b"])
+    for path in (f"{root}/a", f"{root}/b/c"):
+        with pytest.raises(FileNotFoundError):
+            list(storage.read_range(path, 0, 1))
+        assert list(storage.read_small([(path, 1)])) == [None]
+
+
+def test_a_file_that_may_not_be_read_does_not_keep_small_ones_beside_it_from_being_read(
+    storage, client, root, monkeypatch
+):
+    for name in ("a", "b", "c"):
+        storage.write_durably(f"{root}/{name}", [name.encode()])
+    client.set_permission(f"{root}/b", 0o600)
+    monkeypatch.setenv("HADOOP_USER_NAME", "alice")
+    first, denied, last = storage.read_small([(f"{root}/{name}", 1) for name in ("a", "b", "c")])
+    assert (first, last) == (b"a", b"c")
+    assert isinstance(denied, AccessDenied)
+    assert str(pickle.loads(pickle.dumps(denied))) == str(denied)
 
 
 def test_a_missing_folder_and_a_file_in_its_place_are_one_clear_line(storage, cluster, root):
@@ -266,7 +316,14 @@ def nowhere() -> HdfsStorage:
 
 def test_a_namenode_that_is_down_is_one_clear_line_each_time(nowhere):
     url = nowhere.address.url
-    for call in (nowhere.list_files, nowhere.stat, nowhere.exists, lambda path: next(nowhere.read_range(path, 0, 1))):
+    for call in (
+        nowhere.list_files,
+        nowhere.stat,
+        nowhere.exists,
+        lambda path: next(nowhere.read_range(path, 0, 1)),
+        # Its asynchronous client does not fail, it panics.
+        lambda path: list(nowhere.read_small([(path, 1)] * 40)),
+    ):
         with pytest.raises(SourceUnavailable) as caught:
             call("/landing")
         assert str(caught.value).startswith(f"{url}/landing: the HDFS does not answer (Connection refused")

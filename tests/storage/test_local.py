@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import wordtide.storage.local
 from wordtide.errors import ConfigError, EnvironmentProblem, SourceUnavailable
 from wordtide.storage import CHUNK_BYTES, HdfsAddress, HdfsStorage, LocalStorage, storage_for
 
@@ -94,7 +95,7 @@ def test_a_file_in_a_folders_place_is_one_clear_line(storage, tmp_path):
 
 
 def test_a_folder_that_may_not_be_read_is_one_clear_line(storage, root, forbidden):
-    with pytest.raises(SourceUnavailable, match=r"permission denied; let this user read it"):
+    with pytest.raises(SourceUnavailable, match=r"permission denied: user=.*; let this user read it"):
         storage.list_files(root)
     with pytest.raises(EnvironmentProblem, match=r"permission denied; let this user write there"):
         storage.write_durably(f"{root}/a", [b"x"])
@@ -187,6 +188,59 @@ def test_of_many_writers_and_renamers_one_wins(storage, tmp_path, root):
         storage.rename(f"{root}/b", f"{root}/a")
     storage.rename(f"{root}/b", f"{root}/c")
     assert listed(storage, root) == ["a", "c"]
+
+
+@pytest.mark.parametrize("atomic", [True, False], ids=["renameat2", "link"])
+def test_a_rename_says_what_is_missing_and_overwrites_nothing(storage, tmp_path, root, atomic, monkeypatch):
+    if not atomic:
+        monkeypatch.setattr(wordtide.storage.local, "_libc", object())
+    for source, target in (("none", "b"), ("a", "none/b"), ("a", "a/b")):
+        put(tmp_path / "a", b"a")
+        with pytest.raises(FileNotFoundError):
+            storage.rename(f"{root}/{source}", f"{root}/{target}")
+    put(tmp_path / "folder/x")
+    for taken in ("folder", "folder/x", "a"):
+        with pytest.raises(FileExistsError):
+            storage.rename(f"{root}/a", f"{root}/{taken}")
+    assert listed(storage, root) == ["a", "folder/x"]
+    storage.rename(f"{root}/a", f"{root}/folder/a")
+    assert listed(storage, root) == ["folder/a", "folder/x"]
+
+
+def test_a_rename_that_was_killed_between_link_and_unlink_is_finished(storage, tmp_path, root, monkeypatch):
+    monkeypatch.setattr(wordtide.storage.local, "_libc", object())
+    put(tmp_path / "a", b"a")
+    os.link(tmp_path / "a", tmp_path / "b")
+    storage.rename(f"{root}/a", f"{root}/b")
+    assert listed(storage, root) == ["b"]
+    with pytest.raises(FileExistsError):
+        storage.rename(f"{root}/b", f"{root}/b")
+
+
+def test_a_folder_is_renamed_with_what_it_holds(storage, tmp_path, root):
+    put(tmp_path / "x/y/a")
+    storage.rename(f"{root}/x", f"{root}/z")
+    assert listed(storage, root) == ["z/y/a"]
+
+
+def test_only_folders_without_files_are_pruned(storage, tmp_path, root):
+    put(tmp_path / "x/full/a")
+    for empty in ("x/empty/deeper", "x/full/empty", "y"):
+        (tmp_path / empty).mkdir(parents=True)
+    storage.prune(f"{root}/x")
+    storage.prune(f"{root}/y")
+    storage.prune(f"{root}/none")
+    assert listed(storage, root) == ["x/full/a"]
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["x", "x/full", "x/full/a"]
+
+
+def test_a_folder_in_a_files_place_is_no_such_file(storage, tmp_path, root):
+    (tmp_path / "a").mkdir()
+    put(tmp_path / "b")
+    for path in (f"{root}/a", f"{root}/b/c"):
+        with pytest.raises(FileNotFoundError):
+            list(storage.read_range(path, 0, 1))
+        assert list(storage.read_small([(path, 1)])) == [None]
 
 
 def test_folders_are_made_and_deleted_with_what_they_hold(storage, tmp_path, root):

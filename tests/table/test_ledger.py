@@ -25,7 +25,7 @@ def stream(**keys: Any) -> Stream:
 
 
 def parked_row(number: int, *parked: Parked) -> dict[str, Any]:
-    return batch_row(Batch("s", number, "a", NOW, 0, (), (), parked), Status.PARKED, None, "run", NOW)
+    return batch_row(Batch("s", number, "a", NOW, 0, (), (), parked, status=Status.PARKED), None, "run", NOW)
 
 
 def test_proofs_of_pieces_add_up_to_one_a_split() -> None:

@@ -88,7 +88,7 @@ def lag_of(stream: Stream, source: Source, handle: DeltaTable | None, ledger: Le
     """Return what an open source holds beyond a table and its ledger, None where there is no table yet."""
     if isinstance(source, KafkaTopic):
         return _topic_lag(stream, source, handle, ledger)
-    plan = source.plan(ledger or Ledger(""), lambda _app_id: None)
+    plan = source.look().plan(ledger or Ledger(""), lambda _app_id: None)
     lag = len(plan.splits) + plan.backlog + plan.waiting
     taken = len(ledger.files) if ledger else 0
     return StreamLag(stream.name, stream.landing or "", "files", taken, taken + lag, lag, founded=ledger is not None)

@@ -23,10 +23,15 @@ _COMMANDS = {
     "dev": ("dev", "Run Dagster with its sensors on."),
     "produce": ("produce", "Send lines to a topic, a line a message."),
     "land": ("land", "Put files into a landing folder, whole or not at all."),
+    "receive": ("receive", "Land what a TCP server sends, line by line."),
     "top": ("questions", "The most frequent words of a stream."),
     "ledger": ("questions", "What each batch of a stream has taken."),
     "lag": ("lag", "What still waits to be counted."),
     "parked": ("questions", "What waits for a decision of yours."),
+    "doctor": ("doctor", "What would stop a drain, and what to do about it."),
+    "resolve": ("repair", "Decide about what is parked."),
+    "replay": ("repair", "Read again what was published, and compare."),
+    "quarantine": ("repair", "Records that were put aside instead of counted."),
 }
 _ENVIRONMENT_FILE = Path(__file__).resolve().parents[2] / ".env"
 INTERRUPTED = 130

@@ -22,6 +22,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from wordtide.batch import (
+    Aside,
     Batch,
     Counted,
     DataFile,
@@ -184,8 +185,12 @@ def _pack(error: Exception) -> dict[str, Any]:
 
 
 def _proof(packed: dict[str, Any]) -> SplitProof:
-    split = packed.pop("split")
-    return SplitProof(FileSplit(**split) if "path" in split else KafkaSplit(**split), **packed)
+    aside = tuple(Aside(_split(found["split"]), found["reason"]) for found in packed.pop("aside"))
+    return SplitProof(_split(packed.pop("split")), **packed, aside=aside)
+
+
+def _split(packed: dict[str, Any]) -> Split:
+    return FileSplit(**packed) if "path" in packed else KafkaSplit(**packed)
 
 
 def _summed(batch: Batch, news: Sequence[tuple[str, dict[str, Any]]], pieces: int, seconds: float) -> Counted:

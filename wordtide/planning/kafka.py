@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from wordtide.batch import KafkaSplit, Parked
+from wordtide.planning.stalls import Held
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +25,61 @@ class TopicIdentity:
 
 @dataclass(frozen=True, slots=True)
 class PartitionRange:
-    """The offsets a partition offers: ``[begin, end)``; ``end`` is the LSO under read_committed."""
+    """The offsets a partition offers: ``[begin, end)``.
+
+    Attributes:
+        begin: The first that is still there.
+        end: What can be taken ends before it: the LSO under read_committed.
+        high: What is written ends before it; beyond ``end`` while a transaction is open. 0 where it was not asked.
+    """
 
     begin: int
     end: int
+    high: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSnapshot:
-    """One look at a topic."""
+    """One look at a topic.
+
+    Attributes:
+        identity: Whose positions it speaks of.
+        partitions: Those that answered.
+        silent: The others, each with why.
+    """
 
     identity: TopicIdentity
     partitions: Mapping[int, PartitionRange]
+    silent: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a run knows of a topic beside its offsets and the table's positions.
+
+    Attributes:
+        parked: Names of what already waits for a decision: a topic or ``topic/partition``.
+        stalled: Offset at which the ledger recorded a partition as stalled, by name.
+        bound: Ends by partition that a run by hand has fixed; partitions not in it are left alone.
+        gaps: ``[start, end)`` by partition of the first offsets without a record, where those are to be parked.
+        left_out: Partitions that gave nothing when they were read a moment ago, each with why.
+    """
+
+    parked: Collection[str] = ()
+    stalled: Mapping[str, int] = field(default_factory=dict)
+    bound: Mapping[int, int] | None = None
+    gaps: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaPlan:
-    """What to take, what to park, and how many records wait beyond it."""
+    """What to take, what to park, how many records wait beyond it, and what cannot move at this moment."""
 
     splits: tuple[KafkaSplit, ...]
     parked: tuple[Parked, ...]
     backlog: int
+    held: tuple[Held, ...] = ()
 
     @property
     def behind(self) -> bool:
@@ -56,9 +91,8 @@ def plan_kafka(
     snapshot: TopicSnapshot,
     founded: TopicIdentity,
     positions: Mapping[int, int],
-    parked: frozenset[str],
     max_records: int,
-    bound: Mapping[int, int] | None = None,
+    known: Known = Known(),
 ) -> KafkaPlan:
     """Plan the next batch of a topic.
 
@@ -66,38 +100,33 @@ def plan_kafka(
         snapshot: The topic now.
         founded: The identity that the table's positions belong to.
         positions: Next offset by partition; a partition not in it is new and starts at 0.
-        parked: Names of what already waits for a decision: a topic or ``topic/partition``.
         max_records: Cap of the batch, in offsets.
-        bound: Ends by partition that a run by hand has fixed; partitions not in it are left alone.
+        known: What else matters.
     """
     topic = founded.topic
-    if topic in parked:
+    if topic in known.parked:
         return KafkaPlan((), (), 0)
     if snapshot.identity != founded:
-        recreated = (
-            f"topic recreated: positions belong to topic id {founded.topic_id}, this is {snapshot.identity.topic_id}"
-        )
-        return KafkaPlan((), (Parked(topic, recreated),), 0)
+        return KafkaPlan((), (Parked(topic, _other(snapshot.identity, founded)),), 0)
     lost: list[Parked] = []
+    held: list[Held] = []
     available: list[KafkaSplit] = []
-    for partition, offered in sorted(snapshot.partitions.items()):
+    for partition in sorted({*snapshot.partitions, *snapshot.silent}):
         start = positions.get(partition, 0)
-        split = KafkaSplit(topic, partition, start, offered.end)
-        if split.what in parked:
+        here = KafkaSplit(topic, partition, start, start)
+        if here.what in known.parked:
             continue
-        if offered.begin > start:
-            reason = f"retention passed the position: offsets [{start}, {offered.begin}) are lost"
-            lost.append(Parked(split.what, reason, KafkaSplit(topic, partition, start, offered.begin)))
-        elif offered.end < start:
-            reason = (
-                f"the partition ends at {offered.end}, before the position {start}: "
-                f"offsets [{offered.end}, {start}) were counted and are gone"
-            )
-            lost.append(Parked(split.what, reason, KafkaSplit(topic, partition, offered.end, start)))
-        else:
-            end = offered.end if bound is None else min(offered.end, bound.get(partition, start))
-            if end > start:
-                available.append(KafkaSplit(topic, partition, start, end))
+        offered = snapshot.partitions.get(partition)
+        loss = _loss(here, offered, known.gaps.get(partition)) if offered is not None else None
+        if loss is not None:
+            lost.append(loss)
+            continue
+        split = KafkaSplit(topic, partition, start, _takeable_end(start, partition, offered, known))
+        stop = _held(split, offered, snapshot.silent.get(partition) or known.left_out.get(partition), known)
+        if stop is not None:
+            held.append(stop)
+        elif split.end > start:
+            available.append(split)
     sizes = [split.end - split.start for split in available]
     shares = fair_shares(sizes, max_records)
     taken = tuple(
@@ -105,7 +134,60 @@ def plan_kafka(
         for split, share in zip(available, shares, strict=True)
         if share
     )
-    return KafkaPlan(taken, tuple(lost), sum(sizes) - sum(shares))
+    return KafkaPlan(taken, tuple(lost), sum(sizes) - sum(shares), tuple(held))
+
+
+def _loss(here: KafkaSplit, offered: PartitionRange, gap: tuple[int, int] | None) -> Parked | None:
+    """Return what keeps a partition from going on at its position for good."""
+    start = here.start
+    if offered.begin > start:
+        reason = f"retention passed the position: offsets [{start}, {offered.begin}) are lost"
+        return Parked(here.what, reason, KafkaSplit(here.topic, here.partition, start, offered.begin))
+    if offered.end < start:
+        reason = (
+            f"the partition ends at {offered.end}, before the position {start}: "
+            f"offsets [{offered.end}, {start}) were counted and are gone"
+        )
+        return Parked(here.what, reason, KafkaSplit(here.topic, here.partition, offered.end, start))
+    if gap is not None and gap[0] == start:
+        reason = f"offsets [{gap[0]}, {gap[1]}) hold no record, and the topic is not compacted (kafka.gaps: park)"
+        return Parked(here.what, reason, KafkaSplit(here.topic, here.partition, *gap))
+    return None
+
+
+def _takeable_end(start: int, partition: int, offered: PartitionRange | None, known: Known) -> int:
+    if offered is None:
+        return start
+    ends = [offered.end]
+    if known.bound is not None:
+        ends.append(known.bound.get(partition, start))
+    gap = known.gaps.get(partition)
+    if gap is not None and gap[0] > start:
+        ends.append(gap[0])
+    return min(ends)
+
+
+def _held(split: KafkaSplit, offered: PartitionRange | None, silence: str | None, known: Known) -> Held | None:
+    """Return what keeps a partition from going on for the moment, if anything does."""
+    start = split.start
+    recorded = known.stalled.get(split.what) == start
+    if silence is not None:
+        end = max(start, offered.end) if offered is not None else start
+        where = KafkaSplit(split.topic, split.partition, start, end)
+        return Held(
+            Parked(split.what, f"{silence}; going on at offset {start} when it answers", where), False, recorded
+        )
+    if offered is None or offered.end != start or offered.high <= start:
+        return None
+    reason = f"held back by an open transaction at offset {start}: {offered.high - start} offsets wait behind it"
+    where = KafkaSplit(split.topic, split.partition, start, offered.high)
+    return Held(Parked(split.what, reason, where), True, recorded)
+
+
+def _other(now: TopicIdentity, founded: TopicIdentity) -> str:
+    if now.cluster_id != founded.cluster_id:
+        return f"another cluster: positions belong to Kafka cluster {founded.cluster_id}, this is {now.cluster_id}"
+    return f"topic recreated: positions belong to topic id {founded.topic_id}, this is {now.topic_id}"
 
 
 def fair_shares(sizes: Sequence[int], cap: int) -> list[int]:

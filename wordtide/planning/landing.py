@@ -8,10 +8,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
+from types import MappingProxyType
 
 from wordtide.batch import FileSplit, Parked
 from wordtide.errors import ConfigError
 from wordtide.storage.base import FileInfo
+
+RESTLESS_SECONDS = 1.0
+"""A file that changed under several plans in a row must have been left alone for at least this long."""
+_RESTLESS_TIMES = 10
 
 _HIDDEN = re.compile(r"(?:^|/)[._]")
 _FOREIGN_SUFFIXES = (
@@ -101,7 +106,7 @@ def plan_landing(
     max_files: int,
     max_bytes: int,
     under_construction: Callable[[str], bool],
-    suspects: Collection[str] = (),
+    suspects: Mapping[str, int] = MappingProxyType({}),
 ) -> LandingPlan:
     """Decide what to take.
 
@@ -121,7 +126,8 @@ def plan_landing(
         max_files: At most so many files; at least one is taken.
         max_bytes: At most so many bytes; a single larger file is taken alone.
         under_construction: Whether a writer has the file open.
-        suspects: Paths to ask about whatever their length.
+        suspects: Paths to ask about whatever their length, and how often they were not as planned. One that never
+            keeps still waits, so that the others can be taken.
 
     Returns:
         The plan. 10,000 unknown files take some tens of ms.
@@ -136,9 +142,10 @@ def plan_landing(
         if known is not None and known == (length, mtime):
             continue
         what, reason = _objection(path, length, mtime, known)
-        if what in parked:
+        if what in parked or taken.get(what) == (length, mtime):
             continue
-        if oldest_young < mtime < newest_young:
+        restless = suspects.get(path, 0) >= _RESTLESS_TIMES and abs(now_ms - mtime) < RESTLESS_SECONDS * 1000
+        if restless or oldest_young < mtime < newest_young:
             waiting += 1
         elif reason is not None:
             to_park.append(Parked(what, reason, FileSplit(what, length, mtime, 0, length)))
@@ -227,7 +234,7 @@ def _objection(path: str, length: int, mtime: int, known: tuple[int, int] | None
             # The listing's stand-ins for foreign bytes are no characters: no table can hold them.
             return name, "its name is not UTF-8; rename it"
     if known is not None:
-        return path, f"replaced: taken as {_identity(*known)}, now {_identity(length, mtime)}"
+        return path, f"replaced or appended to: taken as {_identity(*known)}, now {_identity(length, mtime)}"
     if compression_of(path) is None:
         return path, f"compression or archive {_suffix(path)!r} is not read; decompress it, or use gzip, bz2 or zstd"
     return path, None

@@ -46,6 +46,7 @@ class Moment:
         took: Whether this look led to a batch.
         behind: Whether caps left something out of it.
         waiting: Whether files wait that are too young or unfinished.
+        held: Whether something cannot move for the moment and this is not recorded yet.
     """
 
     now: float
@@ -55,6 +56,7 @@ class Moment:
     took: bool
     behind: bool
     waiting: bool
+    held: bool = False
 
 
 def next_wait(pace: Pace, moment: Moment) -> float | None:
@@ -69,7 +71,7 @@ def next_wait(pace: Pace, moment: Moment) -> float | None:
         return None
     if moment.behind:
         return 0.0
-    if moment.now - moment.last_data >= pace.linger and not moment.took:
+    if moment.now - moment.last_data >= pace.linger and not moment.took and not moment.held:
         return None
     return max(0.0, moment.batch_began + pace.interval - moment.now)
 

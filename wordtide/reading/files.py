@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from typing import TypeVar
 
-from wordtide.batch import FileSplit, SplitProof
+from wordtide.batch import Aside, FileSplit, SplitProof
 from wordtide.counting.kernel import CHUNK_BYTES
 from wordtide.errors import PlanAgain, WordtideError
 from wordtide.planning.landing import Compression, compression_of
+from wordtide.reading.aside import NOTHING, Quarantine, without_quarantined
 from wordtide.reading.decompress import BrokenData, decompressed
 from wordtide.reading.text import Reading, Text, clamp_ms, window_start
-from wordtide.storage.base import FileInfo, Storage
+from wordtide.storage.base import AccessDenied, FileInfo, Readable, Storage
 
 TEXT_BYTES = CHUNK_BYTES
 """Bytes gathered before a text is handed over: what the kernel likes best; it builds some 70 bytes per word."""
@@ -27,7 +28,6 @@ SMALL_BYTES = 1 << 20
 LONGEST_WORD = 64 << 20
 """Bytes without space or line end that are held in memory; a file with more is no text."""
 
-_AHEAD_PER_THREAD = 4
 _LISTING_PAYS_ABOVE = 100
 _FIRST_TAIL_BYTES = 64 << 10
 _UTF8_MARK = b"\xef\xbb\xbf"
@@ -35,7 +35,7 @@ _LINE_END = re.compile(rb"\n|\r\n?")
 
 
 class CorruptFile(WordtideError):
-    """A file that will never be read as it is: the drain parks it.
+    """A file that cannot be read as it is, and will not be by itself: the drain parks it.
 
     Attributes:
         split: Which; its identity matters, another file may take its path.
@@ -82,7 +82,7 @@ Fetch = Callable[[int, int], Iterator[bytes]]
 """Yields exactly the bytes ``[start, end)`` of a file, in pieces, or raises NotReady."""
 
 
-def read_file(storage: Storage, split: FileSplit, *, window_us: int, latest_ms: int) -> Reading:
+def read_file(storage: Readable, split: FileSplit, *, window_us: int, latest_ms: int) -> Reading:
     """Read one split.
 
     A line belongs to the split that holds its first byte. With ``first(x)`` the first line start at or after ``x``, a
@@ -101,14 +101,19 @@ def read_file(storage: Storage, split: FileSplit, *, window_us: int, latest_ms: 
         The proof. That the file still is what was planned is for `verify_unchanged`, once all is read.
 
     Raises:
-        CorruptFile: Broken compression, or a word longer than `LONGEST_WORD`.
+        CorruptFile: Broken compression, a word longer than `LONGEST_WORD`, or no permission to read it.
         NotReady: The file is gone or holds fewer bytes than planned (also: a writer has it open).
     """
     return (yield from _read(storage, split, _fetcher(storage, split), window_us, latest_ms))
 
 
 def read_files(
-    storage: Storage, splits: Sequence[FileSplit], *, window_us: int, latest_ms: int
+    storage: Readable,
+    splits: Sequence[FileSplit],
+    *,
+    window_us: int,
+    latest_ms: int,
+    quarantine: Quarantine = NOTHING,
 ) -> Generator[Text, None, tuple[SplitProof, ...]]:
     """Read any number of splits; small files are fetched ahead, several at once, and share texts.
 
@@ -117,6 +122,7 @@ def read_files(
         splits: What to read.
         window_us: Length of a window, µs.
         latest_ms: Upper bound for a believable mtime, ms since the epoch.
+        quarantine: Which lines are put aside; if any can be, splits are whole files.
 
     Yields:
         Texts; the same ones for the same splits.
@@ -132,11 +138,10 @@ def read_files(
     corrupt: list[CorruptFile] = []
     changed: list[NotReady] = []
     shared = _SharedTexts()
-    with closing(_ahead(storage, splits)) as contents:
+    with closing(_contents(storage, splits)) as contents:
         for split, content in contents:
             try:
-                fetch = _fetcher(storage, split) if content is None else _held(content())
-                reading = _read(storage, split, fetch, window_us, latest_ms)
+                reading = _read(storage, split, content(), window_us, latest_ms, quarantine)
                 while True:
                     try:
                         text = next(reading)
@@ -164,13 +169,20 @@ def verify_unchanged(storage: Storage, root: str, splits: Sequence[FileSplit]) -
     Raises:
         NotReady: Naming all that are not.
     """
-    planned = {split.path: split for split in splits}
-    if len(planned) > _LISTING_PAYS_ABOVE:
-        found: dict[str, FileInfo | None] = {info.path: info for info in storage.list_files(root)}
-    else:
-        found = {path: _stat(storage, path) for path in planned}
-    changed = [problem for path, split in planned.items() if (problem := _change(split, found.get(path)))]
-    _raise_first(changed)
+    if len(splits) <= _LISTING_PAYS_ABOVE:
+        verify_each_unchanged(storage, splits)
+        return
+    found = {info.path: info for info in storage.list_files(root)}
+    _raise_first([problem for split in splits if (problem := _change(split, found.get(split.path)))])
+
+
+def verify_each_unchanged(storage: Readable, splits: Sequence[FileSplit]) -> None:
+    """Prove the same by a stat each.
+
+    Raises:
+        NotReady: Naming all that are not.
+    """
+    _raise_first([problem for split in splits if (problem := _change(split, _stat(storage, split.path)))])
 
 
 def _raise_first(problems: Sequence[_Problem]) -> None:
@@ -179,7 +191,7 @@ def _raise_first(problems: Sequence[_Problem]) -> None:
         raise problems[0]
 
 
-def _stat(storage: Storage, path: str) -> FileInfo | None:
+def _stat(storage: Readable, path: str) -> FileInfo | None:
     try:
         return storage.stat(path)
     except FileNotFoundError:
@@ -188,13 +200,13 @@ def _stat(storage: Storage, path: str) -> FileInfo | None:
 
 def _change(split: FileSplit, found: FileInfo | None) -> NotReady | None:
     if found is None:
-        return NotReady(split.path, "is gone since it was planned")
+        return _gone(split)
     if (found.length, found.mtime_ms) != (split.length, split.mtime):
         return NotReady(split.path, "was written to since it was planned")
     return None
 
 
-def _fetcher(storage: Storage, split: FileSplit) -> Fetch:
+def _fetcher(storage: Readable, split: FileSplit) -> Fetch:
     def fetch(start: int, end: int) -> Iterator[bytes]:
         missing = end - start
         try:
@@ -202,44 +214,46 @@ def _fetcher(storage: Storage, split: FileSplit) -> Fetch:
                 missing -= len(piece)
                 yield piece
         except FileNotFoundError:
-            raise NotReady(split.path, "is gone since it was planned") from None
+            raise _gone(split) from None
+        except AccessDenied as denied:
+            # It is about this file: the others can be read, or are said to be denied as well.
+            raise CorruptFile(split, denied.reason) from None
         if missing:
-            raise NotReady(
-                split.path,
-                f"{missing} of {end - start} planned bytes cannot be read yet; is it being written?",
-            )
+            raise _short(split, missing, end - start)
 
     return fetch
 
 
-def _held(content: bytes) -> Fetch:
+def _held(split: FileSplit, content: bytes | AccessDenied | None) -> Fetch:
+    if content is None:
+        raise _gone(split)
+    if isinstance(content, AccessDenied):
+        raise CorruptFile(split, content.reason)
+    if len(content) < split.length:
+        raise _short(split, split.length - len(content), split.length)
     return lambda start, end: iter((content[start:end],))
 
 
-def _content(storage: Storage, split: FileSplit) -> bytes:
-    return b"".join(_fetcher(storage, split)(0, split.length))
+def _gone(split: FileSplit) -> NotReady:
+    return NotReady(split.path, "is gone since it was planned")
 
 
-def _ahead(
-    storage: Storage, splits: Sequence[FileSplit]
-) -> Generator[tuple[FileSplit, Callable[[], bytes] | None], None, None]:
-    """Yield each split in turn with, for a small file, what returns its content; large ones are left to stream."""
-    threads = storage.parallel_reads
-    if threads == 1:
-        for split in splits:
-            yield split, partial(_content, storage, split) if _is_small(split) else None
-        return
-    with ThreadPoolExecutor(threads, thread_name_prefix="wordtide-read") as pool:
-        waiting: deque[tuple[FileSplit, Callable[[], bytes] | None]] = deque()
-        try:
-            for split in splits:
-                waiting.append((split, pool.submit(_content, storage, split).result if _is_small(split) else None))
-                if len(waiting) > threads * _AHEAD_PER_THREAD:
-                    yield waiting.popleft()
-            while waiting:
-                yield waiting.popleft()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+def _short(split: FileSplit, missing: int, planned: int) -> NotReady:
+    return NotReady(split.path, f"{missing} of {planned} planned bytes cannot be read yet; is it being written?")
+
+
+def _contents(
+    storage: Readable, splits: Sequence[FileSplit]
+) -> Generator[tuple[FileSplit, Callable[[], Fetch]], None, None]:
+    """Yield each split in turn with what gives its bytes; runs of small files are read ahead, large ones stream."""
+    for small, run in groupby(splits, _is_small):
+        if not small:
+            yield from ((split, partial(_fetcher, storage, split)) for split in run)
+            continue
+        files = list(run)
+        with closing(storage.read_small([(split.path, split.length) for split in files])) as contents:
+            for split, content in zip(files, contents, strict=True):
+                yield split, partial(_held, split, content)
 
 
 def _is_small(split: FileSplit) -> bool:
@@ -271,7 +285,19 @@ class _SharedTexts:
         self._parts, self._total = {}, 0
 
 
-def _read(storage: Storage, split: FileSplit, fetch: Fetch, window_us: int, latest_ms: int) -> Reading:
+def _read(
+    storage: Readable,
+    split: FileSplit,
+    fetch: Fetch,
+    window_us: int,
+    latest_ms: int,
+    quarantine: Quarantine = NOTHING,
+) -> Reading:
+    aside: list[Aside] = []
+
+    def put_aside(begin: int, end: int, reason: str) -> None:
+        aside.append(Aside(replace(split, start=begin, end=end), reason))
+
     mtime = clamp_ms(split.mtime, latest_ms)
     compression = compression_of(split.path)
     if compression is None:
@@ -281,6 +307,8 @@ def _read(storage: Storage, split: FileSplit, fetch: Fetch, window_us: int, late
             pieces = _line_range(split, fetch)
         else:
             pieces = decompressed(compression, fetch(0, split.length))
+        if quarantine:
+            pieces = without_quarantined(pieces, split.start, quarantine, put_aside)
         if split.start == 0:
             pieces = _without_mark(pieces)
         lines = yield from _texts(pieces, window_start(mtime, window_us))
@@ -288,7 +316,30 @@ def _read(storage: Storage, split: FileSplit, fetch: Fetch, window_us: int, late
         # Bytes that were exchanged under our eyes look corrupt too.
         change = _change(split, _stat(storage, split.path))
         raise change or CorruptFile(split, str(problem)) from problem
-    return SplitProof(split, lines=lines, bytes=split.end - split.start, clamped=0 if mtime == split.mtime else lines)
+    clamped = 0 if mtime == split.mtime else lines
+    return SplitProof(split, lines, bytes=split.end - split.start, clamped=clamped, aside=tuple(aside))
+
+
+def text_range(storage: Readable, file: FileSplit) -> bytes:
+    """Return the bytes ``[start, end)`` of a file's text, of the decompressed one if it is compressed.
+
+    Raises:
+        CorruptFile, NotReady: As `read_file`.
+    """
+    fetch = _fetcher(storage, file)
+    compression = compression_of(file.path)
+    if compression is None or compression is Compression.PLAIN:
+        return b"".join(fetch(file.start, file.end))
+    found, at = bytearray(), 0
+    try:
+        for piece in decompressed(compression, fetch(0, file.length)):
+            found += piece[max(file.start - at, 0) : max(file.end - at, 0)]
+            at += len(piece)
+            if at >= file.end:
+                break
+    except BrokenData as problem:
+        raise CorruptFile(file, str(problem)) from problem
+    return bytes(found)
 
 
 def _line_range(split: FileSplit, fetch: Fetch) -> Iterator[bytes]:

@@ -6,48 +6,92 @@ import gc
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from wordtide.batch import KafkaSplit, Split, SplitProof
+from wordtide.batch import Aside, KafkaSplit, Split, SplitProof
 from wordtide.connection import KafkaConnection
 from wordtide.counting.kernel import CHUNK_BYTES
 from wordtide.errors import ConfigError, PlanAgain, SourceUnavailable
 from wordtide.planning.kafka import cut as cut_range
+from wordtide.reading.aside import NOTHING, Quarantine
 from wordtide.reading.text import EARLIEST_MS, Text
 
 STALL_SECONDS = 30.0
-"""A deleted topic and a dead broker are silence in librdkafka: the reader gives up by itself."""
+"""A deleted topic and a dead broker are silence in librdkafka: the reader gives up a partition by itself."""
 POLL_SECONDS = 0.1
 MAX_FETCH = 10_000
 """Messages a consume() call; more gains nothing."""
 Ints = npt.NDArray[np.int64]
 
 
+class StalledRead(SourceUnavailable):
+    """Partitions gave nothing for too long: the drain takes the others first.
+
+    Attributes:
+        splits: What of their ranges was not read.
+        reason: Why, without the names.
+    """
+
+    def __init__(self, message: str, splits: tuple[KafkaSplit, ...], reason: str) -> None:
+        super().__init__(message)
+        self.splits = splits
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[StalledRead], tuple[str, tuple[KafkaSplit, ...], str]]:
+        """Pickle with all that it was made from."""
+        return type(self), (str(self), self.splits, self.reason)
+
+
+class GapsFound(PlanAgain):
+    """Ranges hold offsets without a record, and they were to hold none: the drain takes what is before them.
+
+    Attributes:
+        gaps: Of each partition the first: from where records are missing to the next one there is.
+    """
+
+    def __init__(self, gaps: tuple[KafkaSplit, ...]) -> None:
+        super().__init__(", ".join(f"{gap.what}: no record at [{gap.start}, {gap.end})" for gap in gaps))
+        self.gaps = gaps
+
+    def __reduce__(self) -> tuple[type[GapsFound], tuple[tuple[KafkaSplit, ...]]]:
+        """Pickle with all that it was made from."""
+        return type(self), (self.gaps,)
+
+
 @dataclass(slots=True)
 class _Progress:
-    """What has been seen of one split."""
+    """What has been seen of one split.
+
+    Attributes:
+        idle: Seconds waited for it in vain since its last record.
+        gap: The first offsets without a record, if they are looked for.
+    """
 
     split: KafkaSplit
     next_offset: int
+    idle: float = 0.0
+    gap: KafkaSplit | None = None
     records: int = 0
     tombstones: int = 0
     bytes: int = 0
     clamped: int = 0
+    aside: list[Aside] = field(default_factory=list)
     done: bool = False
 
     def proof(self) -> SplitProof:
         return SplitProof(
             self.split,
-            lines=self.records - self.tombstones,
+            lines=self.records - self.tombstones - len(self.aside),
             records=self.records,
             gaps=self.split.end - self.split.start - self.records,
             bytes=self.bytes,
             clamped=self.clamped,
+            aside=tuple(self.aside),
         )
 
 
@@ -60,12 +104,16 @@ class KafkaReader:
         isolation: ``read_committed`` or ``read_uncommitted``.
         window_us: Length of an event-time window, µs.
         latest_ms: Later timestamps are clamped to this one (ms since the epoch).
+        gapless: Whether a range must hold a visible record at every offset.
+        quarantine: Which values are put aside.
     """
 
     connection: KafkaConnection
     isolation: str
     window_us: int
     latest_ms: int
+    gapless: bool = False
+    quarantine: Quarantine = NOTHING
 
     def cut(self, splits: Sequence[Split], tasks: int) -> list[list[Split]]:
         """Return the ranges divided into about ``tasks`` pieces of equal size."""
@@ -78,7 +126,9 @@ class KafkaReader:
 
         Raises:
             PlanAgain: A range is no longer there.
-            SourceUnavailable: Nothing arrived for 30 s.
+            GapsFound: A range has gaps and must not.
+            StalledRead: Partitions gave nothing for 30 s; the others were read to their ends.
+            SourceUnavailable: The cluster refuses us.
         """
         progress = [_Progress(split, split.start) for split in splits if isinstance(split, KafkaSplit)]
         pending: dict[int, list[bytes]] = {}
@@ -96,7 +146,14 @@ class KafkaReader:
                 yield from _drained(pending)
                 pending_bytes = 0
         yield from _drained(pending)
+        if gaps := tuple(seen.gap for seen in progress if seen.gap is not None):
+            raise GapsFound(gaps)
         return tuple(seen.proof() for seen in progress)
+
+    def values(self, split: KafkaSplit) -> list[bytes]:
+        """Return the values of a short range as they are, tombstones left out."""
+        whole = replace(self, quarantine=NOTHING)
+        return [value for values, _ in whole._values([_Progress(split, split.start)]) for value in values]
 
     def _values(self, progress: Sequence[_Progress]) -> Iterator[tuple[list[bytes], Ints]]:
         """Yield values that are not tombstones with the window each falls into."""
@@ -119,27 +176,36 @@ class KafkaReader:
             consumer.close()
 
     def _consume(self, consumer: Consumer, by_partition: dict[int, _Progress]) -> Iterator[tuple[list[bytes], Ints]]:
-        deadline = time.monotonic() + STALL_SECONDS
         average = float(CHUNK_BYTES // 64)
         while open_splits := [seen for seen in by_partition.values() if not seen.done]:
+            if all(seen.idle >= STALL_SECONDS for seen in open_splits):
+                raise self._stalled(open_splits)
             left = sum(seen.split.end - seen.next_offset for seen in open_splits)
             # consume() waits for as many as it is asked for, and holds them all: never ask for more than is left,
             # nor for more than about a chunk of bytes.
             wanted = max(1, min(left, MAX_FETCH, int(CHUNK_BYTES / average)))
+            before = [seen.next_offset for seen in open_splits]
+            began = time.monotonic()
             with _collector_paused():
                 taken = self._fetch(consumer, wanted, by_partition)
+            # Bounded, because a process that was stopped for an hour has not waited for an hour.
+            waited = min(time.monotonic() - began, 2 * POLL_SECONDS)
+            for seen, offset in zip(open_splits, before, strict=True):
+                seen.idle = 0.0 if seen.next_offset > offset else seen.idle + waited
             if taken is None:
-                if time.monotonic() > deadline:
-                    behind = ", ".join(f"{seen.split.what} at {seen.next_offset}" for seen in open_splits)
-                    raise SourceUnavailable(
-                        f"Kafka at {self.connection.bootstrap}: nothing arrived for {STALL_SECONDS:.0f} s ({behind});"
-                        " is the broker up and the topic still there?"
-                    )
                 continue
-            deadline = time.monotonic() + STALL_SECONDS
             values, windows, mean = taken
             average = max(1.0, mean, average / 8)
             yield values, windows
+
+    def _stalled(self, open_splits: Sequence[_Progress]) -> StalledRead:
+        reason = f"nothing arrived for {STALL_SECONDS:.0f} s"
+        behind = ", ".join(f"{seen.split.what} at {seen.next_offset}" for seen in open_splits)
+        return StalledRead(
+            f"Kafka at {self.connection.bootstrap}: {reason} ({behind}); is the broker up and the topic still there?",
+            tuple(replace(seen.split, start=seen.next_offset) for seen in open_splits),
+            reason,
+        )
 
     def _fetch(
         self, consumer: Consumer, wanted: int, by_partition: dict[int, _Progress]
@@ -147,11 +213,13 @@ class KafkaReader:
         """Return values, their windows and the records' mean size; None if no record came. Messages end here."""
         messages = consumer.consume(wanted, POLL_SECONDS)
         records = [message for message in messages if message.error() is None]
+        taken = self._take(consumer, records, by_partition) if records else None
+        # After the records: an end of a partition says something of what came before it.
         if len(records) != len(messages):
             self._events(messages, by_partition)
-        if not records:
+        if taken is None:
             return None
-        values, windows, size = self._take(consumer, records, by_partition)
+        values, windows, size = taken
         return values, windows, size / len(records)
 
     def _take(
@@ -179,17 +247,36 @@ class KafkaReader:
             seen.tombstones += int((inside & tombstones).sum())
             seen.bytes += int(sizes[inside].sum())
             seen.clamped += int((inside & absurd).sum())
+            if self.gapless and seen.gap is None:
+                seen.gap = _first_gap(seen, offsets[mine])
             seen.next_offset = max(seen.next_offset, int(offsets[mine].max()) + 1)
-            if seen.next_offset >= seen.split.end:
+            if seen.next_offset >= seen.split.end or seen.gap is not None:
                 self._finish(consumer, seen)
         micros = believable * 1000
         windows = micros - micros % self.window_us
         keep &= ~tombstones
+        if self.quarantine:
+            self._put_aside(values, partitions, offsets, keep, by_partition)
         total = int(sizes.sum())
         if keep.all():
             return values, windows, total
         chosen = np.flatnonzero(keep)
         return [values[index] for index in chosen.tolist()], windows[chosen], total
+
+    def _put_aside(
+        self,
+        values: Sequence[Any],
+        partitions: Ints,
+        offsets: Ints,
+        keep: npt.NDArray[np.bool_],
+        by_partition: dict[int, _Progress],
+    ) -> None:
+        chosen = np.flatnonzero(keep).tolist()
+        for place, reason in self.quarantine.reasons([values[index] for index in chosen]).items():
+            index = chosen[place]
+            seen, offset = by_partition[int(partitions[index])], int(offsets[index])
+            seen.aside.append(Aside(replace(seen.split, start=offset, end=offset + 1), reason))
+            keep[index] = False
 
     @staticmethod
     def _finish(consumer: Consumer, seen: _Progress) -> None:
@@ -211,6 +298,8 @@ class KafkaReader:
                 seen = by_partition[partition]
                 if offset >= seen.split.end:
                     seen.done = True
+                    if self.gapless and seen.gap is None and seen.next_offset < seen.split.end:
+                        seen.gap = replace(seen.split, start=seen.next_offset, end=offset)
             elif error.code() not in _PASSING:
                 raise _explained(error, self.connection)
 
@@ -234,6 +323,22 @@ class KafkaReader:
             "queued.max.messages.kbytes": 64 << 10,
             "log_level": 2,
         }
+
+
+def _first_gap(seen: _Progress, offsets: Ints) -> KafkaSplit | None:
+    """Return the first offsets of the rest of a range that have no record, up to the next record there is.
+
+    Args:
+        seen: The range.
+        offsets: Those of records that came now, ascending; some may have come before, or lie beyond the range.
+    """
+    later = offsets[offsets >= seen.next_offset]
+    before = np.concatenate(([seen.next_offset - 1], later[:-1]))
+    jumps = np.flatnonzero(later - before > 1)
+    if not jumps.size:
+        return None
+    start, end = int(before[jumps[0]]) + 1, int(later[jumps[0]])
+    return replace(seen.split, start=start, end=end) if start < seen.split.end else None
 
 
 @contextmanager

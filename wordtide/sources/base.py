@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from wordtide.batch import Founding, Parked, Split, SplitProof, Transaction
+from wordtide.config import StreamConfig
+from wordtide.errors import WordtideError
+from wordtide.planning.stalls import Held
+from wordtide.reading.aside import Quarantine
 from wordtide.reading.files import CorruptFile, NotReady
+from wordtide.reading.kafka import GapsFound, StalledRead
 from wordtide.reading.text import Text
 from wordtide.table.ledger import Ledger
 
@@ -27,6 +32,7 @@ class SourcePlan:
         waiting: Files that are too young or unfinished to be taken.
         behind: Caps left some out: plan again at once.
         position: What the table will have taken with the splits, as one line: `partition:next offset …`, or files.
+        held: What cannot move at this moment and will go on by itself.
     """
 
     splits: tuple[Split, ...]
@@ -36,6 +42,7 @@ class SourcePlan:
     waiting: int
     behind: bool
     position: str
+    held: tuple[Held, ...] = ()
 
 
 class SplitReader(Protocol):
@@ -48,8 +55,15 @@ class SplitReader(Protocol):
         """Return the splits divided among about ``tasks`` parallel readers."""
 
 
+class Look(Protocol):
+    """What a source showed at one moment."""
+
+    def plan(self, ledger: Ledger, position: Position) -> SourcePlan:
+        """Plan from it and from what the table recorded; of a table newer than the look, believe nothing parked."""
+
+
 class Source(Protocol):
-    """A topic or a landing folder."""
+    """A topic or a landing folder. One thread at a time."""
 
     def found(self) -> Founding:
         """Resolve the first position, once in a stream's life."""
@@ -57,17 +71,34 @@ class Source(Protocol):
     def fix_ends(self) -> None:
         """Leave alone, from now on, what arrives later: a run by hand takes what was there at its start."""
 
-    def plan(self, ledger: Ledger, position: Position) -> SourcePlan:
-        """Look at the source and plan from what the table recorded."""
+    def look(self) -> Look:
+        """Look at what the source offers now."""
 
-    def reader(self, latest_ms: int) -> SplitReader:
-        """Return the reader; later timestamps than ``latest_ms`` are absurd and clamped to it."""
+    def reader(self, latest_ms: int, *, whole: bool = False) -> SplitReader:
+        """Return the reader.
+
+        Args:
+            latest_ms: Later timestamps (ms since the epoch) are absurd and clamped to it.
+            whole: Put nothing aside, whatever the stream's quarantine asks for.
+        """
 
     def verify(self, ledger: Ledger, splits: Sequence[Split]) -> None:
         """Prove after the last read that the source is still the one the plan saw; else raise PlanAgain."""
 
-    def reject(self, problem: CorruptFile | NotReady) -> None:
-        """Have the next plan settle files that could not be read as planned: park them, or look twice."""
+    def reject(self, problem: CorruptFile | NotReady | StalledRead | GapsFound) -> None:
+        """Have the next plan settle what could not be read as planned: park it, look twice, or take the rest first."""
+
+    def tidy(self, ledger: Ledger) -> tuple[bool, WordtideError | None]:
+        """Put away some of what the table has taken, if that is asked for. Idempotent; the ledger decides.
+
+        Returns:
+            Whether more of it waits, and what keeps some of it from being put away, if anything does.
+        """
 
     def close(self) -> None:
         """Close connections."""
+
+
+def quarantine_of(config: StreamConfig) -> Quarantine:
+    """Return what a stream's configuration puts aside."""
+    return Quarantine(config.quarantine.undecodable, config.quarantine.larger_than)

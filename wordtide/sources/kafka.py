@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka import errors as kafka_errors
+from kafka.admin import ConfigFilterType, ConfigResource, ConfigResourceType
 from kafka.protocol.consumer.offsets import IsolationLevel, OffsetSpec
 
 from wordtide.batch import Founding, KafkaSplit, Split, Transaction
 from wordtide.config import Stream
 from wordtide.connection import KafkaConnection
 from wordtide.errors import PlanAgain, SourceUnavailable, TableRefused
-from wordtide.planning.kafka import PartitionRange, TopicIdentity, TopicSnapshot, plan_kafka
+from wordtide.planning.kafka import Known, PartitionRange, TopicIdentity, TopicSnapshot, plan_kafka
+from wordtide.reading.aside import NOTHING
 from wordtide.reading.files import CorruptFile, NotReady
-from wordtide.reading.kafka import KafkaReader
-from wordtide.sources.base import Position, SourcePlan
+from wordtide.reading.kafka import GapsFound, KafkaReader, StalledRead
+from wordtide.sources.base import Position, SourcePlan, quarantine_of
 from wordtide.table.ledger import Ledger
+
+T = TypeVar("T")
+log = logging.getLogger("wordtide")
 
 BOOTSTRAP_TIMEOUT_MS = 8_000
 REQUEST_TIMEOUT_MS = 10_000
+BROKERS_TRIED = 3
+LEFT_OUT_SECONDS = 60.0
+"""How long a partition that gave nothing is left out before it is read again; twice as long after each further time."""
+HIGH_SECONDS = 1.0
+"""Between two looks for transactions that hold back what is written; they last for minutes when they matter."""
+
+_SILENCE = (
+    kafka_errors.KafkaConnectionError,
+    kafka_errors.KafkaTimeoutError,
+    kafka_errors.RequestTimedOutError,
+    kafka_errors.NodeNotReadyError,
+    kafka_errors.UnknownBrokerIdError,
+    kafka_errors.NotLeaderForPartitionError,
+    kafka_errors.LeaderNotAvailableError,
+    kafka_errors.OffsetNotAvailableError,
+    kafka_errors.KafkaStorageError,
+)
+"""A leader that is gone, or no longer the leader: its partitions wait, the others do not."""
 
 
 def explain(error: Exception, connection: KafkaConnection, topic: str) -> SourceUnavailable:
@@ -42,6 +69,16 @@ def explain(error: Exception, connection: KafkaConnection, topic: str) -> Source
     )
 
 
+def _of_any_broker(ask: Callable[[], T]) -> T:
+    """Ask a broker of the client's choice; one that just refused the connection is not its next choice."""
+    for _ in range(BROKERS_TRIED - 1):
+        try:
+            return ask()
+        except kafka_errors.KafkaConnectionError as error:
+            log.info("a broker refused the connection, trying another: %s", error)
+    return ask()
+
+
 def connect(connection: KafkaConnection) -> KafkaAdminClient:
     """Return an admin client, or raise SourceUnavailable within about ten seconds."""
     try:
@@ -55,6 +92,36 @@ def connect(connection: KafkaConnection) -> KafkaAdminClient:
         raise explain(error, connection, "") from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """A topic's metadata: its partitions by the broker that leads them, and those that nobody leads."""
+
+    identity: TopicIdentity
+    led: Mapping[int, Sequence[TopicPartition]]
+    leaderless: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _LeftOut:
+    """A partition that gave nothing: why, for how many seconds it is left out, and until when (monotonic)."""
+
+    reason: str
+    seconds: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaLook:
+    """See `wordtide.sources.base.Look`."""
+
+    topic: KafkaTopic
+    seen: TopicSnapshot
+
+    def plan(self, ledger: Ledger, position: Position) -> SourcePlan:
+        """See `Look`."""
+        return self.topic.plan(self.seen, ledger, position)
+
+
 class KafkaTopic:
     """One topic as a source. Holds one admin connection; one thread at a time."""
 
@@ -65,17 +132,72 @@ class KafkaTopic:
         self._stream = stream
         self._connection = connection
         self._admin: KafkaAdminClient | None = None
+        self._stale = False
         self._cluster_id = ""
         self._bound: dict[int, int] | None = None
+        self._high: dict[int, int] = {}
+        self._high_asked = -HIGH_SECONDS
+        self._gapless: bool | None = None
+        self._gaps: dict[int, tuple[int, int]] = {}
+        self._left_out: dict[int, _LeftOut] = {}
+        self._read_of: TopicIdentity | None = None
 
     def snapshot(self) -> TopicSnapshot:
-        """Look at the topic: identity, and begin and end of each partition (three calls, some ms)."""
+        """Look at the whole topic: identity, and begin and end of each partition.
+
+        Raises:
+            SourceUnavailable: The topic or a partition of it does not answer.
+        """
+        seen = self._seen()
+        if seen.silent:
+            partition, why = min(seen.silent.items())
+            raise SourceUnavailable(
+                f"Kafka at {self._connection.bootstrap}: partition {partition} of topic {self._config.topic}: {why};"
+                " try again when it answers"
+            )
+        return seen
+
+    def _seen(self) -> TopicSnapshot:
+        """Look at what answers of the topic (three calls, some ms)."""
+        return self._twice(self._look_once)
+
+    def _twice(self, ask: Callable[[], T]) -> T:
+        """Ask once more if a kept connection fails: brokers come and go meanwhile, a fresh one decides."""
+        if self._stale:
+            self.close()
+        kept = self._admin is not None
+        try:
+            return ask()
+        except SourceUnavailable:
+            if not kept:
+                raise
+            return ask()
+
+    def _look_once(self) -> TopicSnapshot:
         with self._asking() as admin, ThreadPoolExecutor(1) as beside:
-            identity, partitions = self._identity(admin)
-            asked = beside.submit(self._offsets, admin, OffsetSpec.LATEST, partitions)
-            begins = self._offsets(admin, OffsetSpec.EARLIEST, partitions)
-            ends = asked.result()
-        return TopicSnapshot(identity, {tp.partition: PartitionRange(begins[tp], ends[tp]) for tp in partitions})
+            topic = self._described(admin)
+            asked = beside.submit(self._ends, admin, topic)
+            begins, mute = self._answers(admin, OffsetSpec.EARLIEST, topic.led)
+            ends, mute_too = asked.result()
+        silent = {**dict.fromkeys(topic.leaderless, "no leader"), **mute, **mute_too}
+        ranges = {
+            tp.partition: PartitionRange(begins[tp], ends[tp], self._high.get(tp.partition, 0))
+            for partitions in topic.led.values()
+            for tp in partitions
+            if tp.partition not in silent
+        }
+        return TopicSnapshot(topic.identity, ranges, silent)
+
+    def _ends(self, admin: KafkaAdminClient, topic: _Described) -> tuple[dict[TopicPartition, int], dict[int, str]]:
+        """Return the ends, and bring the high watermarks up to date now and then: they only rise."""
+        ends, silent = self._answers(admin, OffsetSpec.LATEST, topic.led)
+        now = time.monotonic()
+        wait = min(HIGH_SECONDS, self._stream.config.stalled_after / 4)
+        if self._config.isolation == "read_committed" and now - self._high_asked >= wait:
+            self._high_asked = now
+            highs, _ = self._answers(admin, OffsetSpec.LATEST, topic.led, IsolationLevel.READ_UNCOMMITTED)
+            self._high = {tp.partition: high for tp, high in highs.items()}
+        return ends, silent
 
     @contextmanager
     def _asking(self) -> Iterator[KafkaAdminClient]:
@@ -84,36 +206,66 @@ class KafkaTopic:
             if self._admin is None:
                 self._admin = connect(self._connection)
                 # Once a connection: a topic id is unique among all clusters, so it says the same each time after.
-                self._cluster_id = str(self._admin.describe_cluster()["cluster_id"])
+                self._cluster_id = str(_of_any_broker(self._admin.describe_cluster)["cluster_id"])
             yield self._admin
         except (kafka_errors.KafkaError, OSError) as error:
             self.close()
             raise explain(error, self._connection, self._config.topic) from error
 
-    def _identity(self, admin: KafkaAdminClient) -> tuple[TopicIdentity, list[TopicPartition]]:
+    def _described(self, admin: KafkaAdminClient) -> _Described:
         topic = self._config.topic
-        described = self._describe(admin, topic)
-        partitions = [TopicPartition(topic, entry["partition_index"]) for entry in described["partitions"]]
-        return TopicIdentity(self._cluster_id, str(described["topic_id"]), topic), partitions
-
-    @staticmethod
-    def _describe(admin: KafkaAdminClient, topic: str) -> dict[str, Any]:
-        described: dict[str, Any] = admin.describe_topics([topic])[0]
+        described: dict[str, Any] = _of_any_broker(lambda: admin.describe_topics([topic]))[0]
         # An unknown topic is an answer here, not an exception: one with an error code and no partitions.
         problem = kafka_errors.for_code(described["error_code"])
         if problem is not kafka_errors.NoError:
             raise problem(topic)
-        return described
+        entries = sorted(described["partitions"], key=lambda entry: int(entry["leader_id"]))
+        led = {
+            leader: [TopicPartition(topic, entry["partition_index"]) for entry in mine]
+            for leader, mine in groupby(entries, key=lambda entry: int(entry["leader_id"]))
+        }
+        leaderless = [partition for _, partition in led.pop(-1, [])]
+        return _Described(TopicIdentity(self._cluster_id, str(described["topic_id"]), topic), led, leaderless)
+
+    def _answers(
+        self,
+        admin: KafkaAdminClient,
+        spec: OffsetSpec,
+        led: Mapping[int, Sequence[TopicPartition]],
+        isolation: IsolationLevel | None = None,
+    ) -> tuple[dict[TopicPartition, int], dict[int, str]]:
+        """Ask each leader for an offset of its partitions; return those, and why the others have none.
+
+        Raises:
+            KafkaError: No leader answers, or we are refused.
+        """
+        found: dict[TopicPartition, int] = {}
+        silent: dict[int, str] = {}
+        problem: kafka_errors.KafkaError | None = None
+        for leader, partitions in led.items():
+            try:
+                found |= self._offsets(admin, spec, partitions, isolation)
+            except _SILENCE as error:
+                # The client asks for the list of brokers once a connection, and knows no broker that came later.
+                self._stale = True
+                problem = error
+                why = f"its leader, broker {leader}, does not answer ({type(error).__name__})"
+                silent.update(dict.fromkeys((tp.partition for tp in partitions), why))
+        if problem is not None and not found:
+            raise problem
+        return found, silent
 
     def _offsets(
-        self, admin: KafkaAdminClient, spec: OffsetSpec | int, partitions: Sequence[TopicPartition]
+        self,
+        admin: KafkaAdminClient,
+        spec: OffsetSpec | int,
+        partitions: Iterable[TopicPartition],
+        isolation: IsolationLevel | None = None,
     ) -> dict[TopicPartition, int]:
-        isolation = (
-            IsolationLevel.READ_COMMITTED
-            if self._config.isolation == "read_committed"
-            else IsolationLevel.READ_UNCOMMITTED
-        )
-        answer = admin.list_partition_offsets(dict.fromkeys(partitions, spec), isolation_level=isolation)
+        if isolation is None:
+            isolation = IsolationLevel.build_from(self._config.isolation)
+        asked = dict.fromkeys(partitions, spec)
+        answer = _of_any_broker(lambda: admin.list_partition_offsets(asked, isolation_level=isolation))
         return {partition: int(found.offset) for partition, found in answer.items()}
 
     def found(self) -> Founding:
@@ -146,17 +298,49 @@ class KafkaTopic:
 
     def fix_ends(self) -> None:
         """Take no record from beyond the ends of this moment, and no partition that appears later."""
-        self._bound = {p: offered.end for p, offered in self.snapshot().partitions.items()}
+        self._bound = {p: offered.end for p, offered in self._seen().partitions.items()}
 
-    def plan(self, ledger: Ledger, position: Position) -> SourcePlan:
+    def look(self) -> KafkaLook:
+        """See `Source`."""
+        if self._config.gaps == "park" and self._gapless is None:
+            self._gapless = not self._compacted()
+        return KafkaLook(self, self._seen())
+
+    def _compacted(self) -> bool:
+        """Return whether the broker may take single records away."""
+        topic = self._config.topic
+        with self._asking() as admin:
+            asked = ConfigResource(ConfigResourceType.TOPIC, topic, ["cleanup.policy"])
+            answer = _of_any_broker(lambda: admin.describe_configs([asked], config_filter=ConfigFilterType.ALL))
+        # A refusal is an answer without settings.
+        policy = answer.get("topic", {}).get(topic, {}).get("cleanup.policy")
+        if policy is None:
+            raise SourceUnavailable(
+                f"Kafka at {self._connection.bootstrap}: not allowed to see the settings of topic {topic!r}, which"
+                " kafka.gaps: park needs; grant DESCRIBE_CONFIGS"
+            )
+        return "compact" in str(policy["value"])
+
+    def plan(self, seen: TopicSnapshot, ledger: Ledger, position: Position) -> SourcePlan:
         """Plan the next batch from the topic's offsets and the table's positions."""
-        seen = self.snapshot()
         founded = identity_of(ledger)
         self._refuse_other(seen.identity, founded)
-        positions = {p: at for p in seen.partitions if (at := position(founded.app_id(p))) is not None}
-        plan = plan_kafka(
-            seen, founded, positions, frozenset(ledger.parked), self._stream.config.max_records, self._bound
+        stored = {p: position(founded.app_id(p)) for p in (*seen.partitions, *seen.silent)}
+        positions = {p: at for p, at in stored.items() if at is not None}
+        self._forget(founded, ledger)
+        now = time.monotonic()
+        known = Known(
+            ledger.parked.keys(),
+            {
+                what: recorded.split.start
+                for what, recorded in ledger.stalled.items()
+                if isinstance(recorded.split, KafkaSplit)
+            },
+            self._bound,
+            self._gaps,
+            {p: left.reason for p, left in self._left_out.items() if left.until > now},
         )
+        plan = plan_kafka(seen, founded, positions, self._stream.config.max_records, known)
         return SourcePlan(
             plan.splits,
             tuple(
@@ -168,46 +352,82 @@ class KafkaTopic:
             waiting=0,
             behind=plan.behind,
             position=_position({**positions, **{split.partition: split.end for split in plan.splits}}),
+            held=plan.held,
         )
+
+    def _forget(self, founded: TopicIdentity, ledger: Ledger) -> None:
+        """Drop what was learnt by reading of partitions that may go on elsewhere by an operator's decision."""
+        whole = founded != self._read_of or founded.topic in ledger.parked
+        for partition in {*self._gaps, *self._left_out}:
+            if whole or KafkaSplit(founded.topic, partition, 0, 0).what in ledger.parked:
+                self._gaps.pop(partition, None)
+                self._left_out.pop(partition, None)
+        self._read_of = founded
 
     def _refuse_other(self, now: TopicIdentity, founded: TopicIdentity) -> None:
-        # A recreated topic is an event in the stream's life and is parked; another name or cluster is a mistake.
-        if (now.cluster_id, now.topic) != (founded.cluster_id, founded.topic):
+        # A recreated topic or cluster is an event in the stream's life and is parked; another name is a mistake.
+        if now.topic != founded.topic:
             raise TableRefused(
-                f"stream {self._stream.name}: its table belongs to topic {founded.topic} of Kafka cluster"
-                f" {founded.cluster_id}, but {self._connection.bootstrap} is cluster {now.cluster_id}, and streams.yaml"
-                f" names topic {now.topic}; put it back, or name a new stream"
+                f"stream {self._stream.name}: its table belongs to topic {founded.topic}, and streams.yaml names topic"
+                f" {now.topic}; put it back, or name a new stream"
             )
 
-    def reader(self, latest_ms: int) -> KafkaReader:
-        """Return the reader for this topic."""
-        return KafkaReader(
-            self._connection, self._config.isolation, round(self._stream.config.window * 1_000_000), latest_ms
-        )
+    def reader(self, latest_ms: int, *, whole: bool = False) -> KafkaReader:
+        """See `Source`. It minds gaps only once a drain has looked: replays take what there is."""
+        window_us = round(self._stream.config.window * 1_000_000)
+        quarantine = NOTHING if whole else quarantine_of(self._stream.config)
+        gapless = bool(self._gapless)
+        return KafkaReader(self._connection, self._config.isolation, window_us, latest_ms, gapless, quarantine)
 
     def verify(self, ledger: Ledger, splits: Sequence[Split]) -> None:
         """Prove that what was read is the topic the plan saw: a recreated topic is silent in every client."""
+        self._twice(lambda: self._verify(identity_of(ledger), splits))
+
+    def _verify(self, planned: TopicIdentity, splits: Sequence[Split]) -> None:
         ranges = [split for split in splits if isinstance(split, KafkaSplit)]
         partitions = [TopicPartition(split.topic, split.partition) for split in ranges]
         with self._asking() as admin, ThreadPoolExecutor(1) as beside:
             asked = beside.submit(self._offsets, admin, OffsetSpec.EARLIEST, partitions)
-            identity, _ = self._identity(admin)
-            if identity != identity_of(ledger):
+            topic = self._described(admin)
+            if topic.identity != planned:
                 raise PlanAgain(f"topic {self._config.topic} was recreated while it was read")
-            begins = asked.result()
+            try:
+                begins = asked.result()
+            except _SILENCE as error:
+                self._stale = True
+                raise PlanAgain(f"topic {self._config.topic} lost a leader while it was read ({error})") from error
         for split in ranges:
             if begins[TopicPartition(split.topic, split.partition)] > split.start:
                 raise PlanAgain(f"{split.what} no longer holds [{split.start}, {split.end})")
+            self._left_out.pop(split.partition, None)
 
-    def reject(self, problem: CorruptFile | NotReady) -> None:
-        """Raise: topics have no files."""
-        raise NotImplementedError from problem
+    def reject(self, problem: CorruptFile | NotReady | StalledRead | GapsFound) -> None:
+        """Have the next plan end before a gap, then park it; and take the others first where nothing came."""
+        if isinstance(problem, GapsFound):
+            for gap in problem.gaps:
+                self._gaps[gap.partition] = min(
+                    self._gaps.get(gap.partition, (gap.start, gap.end)), (gap.start, gap.end)
+                )
+        elif isinstance(problem, StalledRead):
+            for split in problem.splits:
+                before = self._left_out.get(split.partition)
+                seconds = 2 * before.seconds if before is not None else LEFT_OUT_SECONDS
+                self._left_out[split.partition] = _LeftOut(problem.reason, seconds, time.monotonic() + seconds)
+        else:
+            # Topics have no files.
+            raise NotImplementedError from problem
+
+    def tidy(self, ledger: Ledger) -> tuple[bool, None]:
+        """See `Source`. A topic's records are its broker's."""
+        del ledger
+        return False, None
 
     def close(self) -> None:
         """Close the admin connection."""
         if self._admin is not None:
             self._admin.close()
             self._admin = None
+            self._stale = False
 
 
 def _position(offsets: Mapping[int, int]) -> str:

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from wordtide.batch import FileSplit, Founding, Parked, Split, SplitProof
 from wordtide.config import Stream
-from wordtide.errors import TableRefused
+from wordtide.errors import DecisionRefused, EnvironmentProblem, TableRefused, WordtideError
 from wordtide.planning.landing import cut as cut_file
 from wordtide.planning.landing import is_candidate, plan_landing
-from wordtide.reading.files import CorruptFile, NotReady, read_files, verify_unchanged
+from wordtide.reading.aside import NOTHING, Quarantine
+from wordtide.reading.files import (
+    CorruptFile,
+    NotReady,
+    read_files,
+    text_range,
+    verify_each_unchanged,
+    verify_unchanged,
+)
+from wordtide.reading.kafka import GapsFound, StalledRead
 from wordtide.reading.text import Text
-from wordtide.sources.base import Position, SourcePlan
-from wordtide.storage import FileInfo, Storage
+from wordtide.sources.base import Position, SourcePlan, quarantine_of
+from wordtide.sources.putaway import Elsewhere, PutAway
+from wordtide.storage import AccessDenied, FileInfo, Readable, Storage
 from wordtide.table.ledger import Ledger
 
 PIECE_BYTES = 32 << 20
 """Smaller pieces of a file are not worth a task of their own."""
+PUT_AWAY_AT_ONCE = 1000
+"""Counted files put away between two batches."""
+
+
+def _is_taken(file: FileInfo, ledger: Ledger) -> bool:
+    return ledger.files.get(file.path) == (file.length, file.mtime_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +46,38 @@ class LandingReader:
         storage: The file system they are on.
         window_us: Length of an event-time window, µs.
         latest_ms: Later modification times are clamped to this one (ms since the epoch).
+        quarantine: Which lines are put aside.
     """
 
-    storage: Storage
+    storage: Readable
     window_us: int
     latest_ms: int
+    quarantine: Quarantine = NOTHING
 
     def read(self, splits: Sequence[Split]) -> Generator[Text, None, tuple[SplitProof, ...]]:
         """Yield the lines of all splits as text and return their proofs."""
         files = [split for split in splits if isinstance(split, FileSplit)]
-        return (yield from read_files(self.storage, files, window_us=self.window_us, latest_ms=self.latest_ms))
+        return (
+            yield from read_files(
+                self.storage,
+                files,
+                window_us=self.window_us,
+                latest_ms=self.latest_ms,
+                quarantine=self.quarantine,
+            )
+        )
+
+    def line(self, file: FileSplit) -> bytes:
+        """Return one line of a file's text, by its place."""
+        return text_range(self.storage, file)
 
     def cut(self, splits: Sequence[Split], tasks: int) -> list[list[Split]]:
         """Return the files divided into about ``tasks`` pieces of equal size; large plain files are cut."""
         files = [split for split in splits if isinstance(split, FileSplit)]
         total = sum(split.length for split in files)
         piece = max(PIECE_BYTES, -(-total // max(tasks, 1)))
-        parts = [part for split in files for part in cut_file(split, piece)]
+        # A line that is put aside is known by its place in the file, which only who reads from its begin knows.
+        parts = files if self.quarantine else [part for split in files for part in cut_file(split, piece)]
         groups: list[list[Split]] = [[]]
         held = 0
         # Many small files: equal bytes alone would leave all of them to one task when they are empty or tiny.
@@ -59,10 +91,23 @@ class LandingReader:
         return [group for group in groups if group]
 
 
+@dataclass(frozen=True, slots=True)
+class LandingLook:
+    """See `wordtide.sources.base.Look`."""
+
+    folder: LandingFolder
+    seen: Sequence[FileInfo]
+
+    def plan(self, ledger: Ledger, position: Position) -> SourcePlan:
+        """See `Look`."""
+        del position  # files are their own position
+        return self.folder.plan(self.seen, ledger)
+
+
 class LandingFolder:
     """A landing folder as a source."""
 
-    def __init__(self, stream: Stream, storage: Storage, root: str) -> None:
+    def __init__(self, stream: Stream, storage: Storage, root: str, archive: str | None = None) -> None:
         if stream.config.landing is None:
             raise ValueError(f"stream {stream.name} has no landing source")
         self._config = stream.config
@@ -72,13 +117,13 @@ class LandingFolder:
         self._bound: frozenset[str] | None = None
         self._refused: dict[tuple[str, int, int], str] = {}
         self._namespace: str | None = None
-        self._suspects: set[str] = set()
-
-    def candidates(self) -> list[FileInfo]:
-        """List the files that may be meant for us by name and glob; age and position are for the plan."""
-        skip = len(self._root.rstrip("/")) + 1
-        glob = self._landing.glob
-        return [file for file in self._storage.list_files(self._root) if is_candidate(file.path[skip:], glob)]
+        self._suspects: Counter[str] = Counter()
+        self._putaway = PutAway(storage, root.rstrip("/"), archive, self._landing.after == "keep")
+        self._unfinished = True
+        self._counted: list[FileInfo] = []
+        self._remaining: dict[FileInfo, WordtideError | None] = {}
+        self._stuck: list[WordtideError] = []
+        self._archived: dict[str, str] = {}
 
     def found(self) -> Founding:
         """Record whose files they are. The folder must exist."""
@@ -92,17 +137,20 @@ class LandingFolder:
 
     def fix_ends(self) -> None:
         """Take no file that is not there at this moment."""
-        self._bound = frozenset(file.path for file in self.candidates())
+        self._bound = frozenset(file.path for file in self._storage.list_files(self._root))
 
-    def plan(self, ledger: Ledger, position: Position) -> SourcePlan:
+    def look(self) -> LandingLook:
+        """See `Source`."""
+        return LandingLook(self, self._storage.list_files(self._root))
+
+    def plan(self, seen: Sequence[FileInfo], ledger: Ledger) -> SourcePlan:
         """Plan the next batch from a listing and the files the ledger holds."""
-        del position  # files are their own position
         if ledger.identity and ledger.identity != self._identity():
             raise TableRefused(
                 f"the table belongs to the landing folder {ledger.identity['path']} ({ledger.identity['namespace']}),"
                 f" not to {self._root} ({self._namespace}); put streams.yaml back, or name a new stream"
             )
-        listing = [file for file in self.candidates() if self._bound is None or file.path in self._bound]
+        listing = list(self._news(seen, ledger))
         refused = {
             FileSplit(file.path, file.length, file.mtime_ms, 0, file.length): reason
             for file in listing
@@ -117,9 +165,12 @@ class LandingFolder:
             min_age_s=self._landing.min_age,
             max_files=self._config.max_files,
             max_bytes=self._config.max_bytes,
-            under_construction=self._storage.under_construction,
+            under_construction=self._under_construction,
             suspects=self._suspects,
         )
+        if not self._putaway.keep:
+            planned = {split.path for split in plan.splits}
+            self._counted = [file for file in seen if _is_taken(file, ledger) or file.path in planned]
         return SourcePlan(
             plan.splits,
             (),
@@ -130,23 +181,91 @@ class LandingFolder:
             f"{len(ledger.files) + len(plan.splits)} files",
         )
 
-    def reject(self, problem: CorruptFile | NotReady) -> None:
+    def _news(self, seen: Sequence[FileInfo], ledger: Ledger) -> Iterator[FileInfo]:
+        """Yield the files that may be meant for us by name and glob, those already taken left out."""
+        skip = len(self._root.rstrip("/")) + 1
+        glob = self._landing.glob
+        for file in seen:
+            if _is_taken(file, ledger) or (self._bound is not None and file.path not in self._bound):
+                continue
+            if is_candidate(file.path[skip:], glob):
+                yield file
+
+    def _under_construction(self, path: str) -> bool:
+        try:
+            return self._storage.under_construction(path)
+        except AccessDenied:
+            # Who may not ask may not read it either: the reader will say so, of this file alone.
+            return False
+
+    def tidy(self, ledger: Ledger) -> tuple[bool, WordtideError | None]:
+        """See `Source`. Each file is tried once in this object's life; what stays has a reason to."""
+
+        def counted(path: str, length: int, mtime: int) -> bool:
+            taken = ledger.files.get(path) == (length, mtime)
+            return taken and path not in ledger.parked and path not in ledger.skipped
+
+        def wanted(file: FileInfo) -> bool:
+            return counted(file.path, file.length, file.mtime_ms) and file not in self._remaining
+
+        waiting = [file for file in self._counted if wanted(file)]
+        now, self._counted = waiting[:PUT_AWAY_AT_ONCE], waiting[PUT_AWAY_AT_ONCE:]
+        try:
+            if self._unfinished:
+                self._stuck = [problem for problem in self._putaway.finish(counted).values() if problem]
+                self._unfinished = False
+            if now:
+                self._unfinished = True
+                remaining = self._putaway.put_away(now, counted)
+                self._unfinished = False
+                self._remaining |= {file: remaining[file.path] for file in now if file.path in remaining}
+        except WordtideError as problem:
+            return False, problem
+        problems = [*self._stuck, *filter(None, self._remaining.values())]
+        if len(problems) > 1:
+            return bool(self._counted), EnvironmentProblem(f"{problems[0]} (and {len(problems) - 1} more files)")
+        return bool(self._counted), problems[0] if problems else None
+
+    def as_it_is(self, file: FileSplit) -> FileSplit:
+        """Return a file that was taken as it is now: in its place, or else in the archive.
+
+        Raises:
+            DecisionRefused: It is gone.
+        """
+        try:
+            found = self._storage.stat(file.path)
+        except FileNotFoundError:
+            archived = self._putaway.archived(file)
+            if archived is None:
+                raise DecisionRefused(f"{file.path} is gone; put it back, or skip it. Nothing was changed") from None
+            self._archived[file.path] = archived
+            return file
+        return FileSplit(found.path, found.length, found.mtime_ms, 0, found.length)
+
+    def reject(self, problem: CorruptFile | NotReady | StalledRead | GapsFound) -> None:
         """Have the next plan park what is corrupt, and look twice at what was not as planned."""
         if isinstance(problem, CorruptFile):
             for file in (problem, *problem.also):
                 self._refused[file.split.path, file.split.length, file.split.mtime] = file.reason
+        elif isinstance(problem, NotReady):
+            self._suspects.update([file.path for file in (problem, *problem.also)])
         else:
-            self._suspects.update(file.path for file in (problem, *problem.also))
+            # Folders have no offsets.
+            raise NotImplementedError from problem
 
-    def reader(self, latest_ms: int) -> LandingReader:
-        """Return the reader for this folder's files."""
-        return LandingReader(self._storage, round(self._config.window * 1_000_000), latest_ms)
+    def reader(self, latest_ms: int, *, whole: bool = False) -> LandingReader:
+        """See `Source`."""
+        storage = Elsewhere(self._storage, dict(self._archived)) if self._archived else self._storage
+        quarantine = NOTHING if whole else quarantine_of(self._config)
+        return LandingReader(storage, round(self._config.window * 1_000_000), latest_ms, quarantine)
 
     def verify(self, ledger: Ledger, splits: Sequence[Split]) -> None:
         """Prove that no file changed while it was read."""
         del ledger
         files = [split for split in splits if isinstance(split, FileSplit)]
-        verify_unchanged(self._storage, self._root, files)
+        verify_unchanged(self._storage, self._root, [file for file in files if file.path not in self._archived])
+        archived = [file for file in files if file.path in self._archived]
+        verify_each_unchanged(Elsewhere(self._storage, self._archived), archived)
 
     def close(self) -> None:
         """Nothing to close: file systems hold no connection that matters."""

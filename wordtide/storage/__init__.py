@@ -6,16 +6,18 @@ import os
 from urllib.parse import urlsplit
 
 from wordtide.errors import ConfigError, SourceUnavailable
-from wordtide.storage.base import CHUNK_BYTES, FileInfo, Storage, is_hidden
+from wordtide.storage.base import CHUNK_BYTES, AccessDenied, FileInfo, Readable, Storage, is_hidden
 from wordtide.storage.hdfs import HdfsAddress, HdfsStorage
 from wordtide.storage.local import LocalStorage
 
 __all__ = [
     "CHUNK_BYTES",
+    "AccessDenied",
     "FileInfo",
     "HdfsAddress",
     "HdfsStorage",
     "LocalStorage",
+    "Readable",
     "Storage",
     "is_hidden",
     "storage_for",

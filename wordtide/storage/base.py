@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
+
+from wordtide.errors import SourceUnavailable
 
 CHUNK_BYTES = 4 << 20
 """Bytes per chunk of a range being read: of the 6 ms that 4 MiB take from HDFS the call itself is 0.5."""
@@ -25,17 +27,56 @@ class FileInfo(NamedTuple):
     block_size: int
 
 
-class Storage(Protocol):
-    """A local disk or an HDFS. Implementations hold an address only, so they pickle and ship to executors.
+class AccessDenied(SourceUnavailable):
+    """The storage answers, and lets this user not at a path.
 
-    Every method raises SourceUnavailable when the storage does not answer or refuses us, and
-    FileNotFoundError for a missing path unless it says otherwise.
+    Attributes:
+        place: The path, with its server.
+        reason: Whose permission is missing, and what to do; with the place the error's text.
     """
 
-    @property
-    def parallel_reads(self) -> int:
-        """How many small files are worth reading at once."""
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(place, reason)
+        self.place = place
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """Return the one line."""
+        return f"{self.place}: {self.reason}"
+
+
+class Readable(Protocol):
+    """What reading files asks of a storage.
+
+    Every method raises SourceUnavailable when the storage does not answer or refuses us (AccessDenied, if it is for a
+    lack of permission), and FileNotFoundError for a missing path unless it says otherwise.
+    """
+
+    def stat(self, path: str) -> FileInfo:
+        """Return what a listing shows for one file; FileNotFoundError also when it is a folder."""
         ...
+
+    def read_range(self, path: str, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes ``[start, end)`` in chunks of at most `CHUNK_BYTES`.
+
+        Fewer bytes come when the file holds fewer that can be read (HDFS: the unfinished last block of an open file).
+        """
+        ...
+
+    def read_small(self, files: Sequence[tuple[str, int]]) -> Generator[bytes | AccessDenied | None, None, None]:
+        """Yield the first ``length`` bytes of each (path, length) in turn, None for a missing file.
+
+        Of a file that may not be read comes the error, not raised: the others are read all the same. Fewer bytes come
+        where fewer can be read. For many files that each fit well into memory: some are read ahead.
+        """
+        ...
+
+
+class Storage(Readable, Protocol):
+    """A local disk or an HDFS. Implementations hold an address only, so they pickle and ship to executors.
+
+    For errors see `Readable`.
+    """
 
     def list_files(self, root: str) -> list[FileInfo]:
         """Return the files below a folder, recursively, in no particular order.
@@ -47,19 +88,8 @@ class Storage(Protocol):
         """
         ...
 
-    def stat(self, path: str) -> FileInfo:
-        """Return what a listing shows for one file; FileNotFoundError also when it is a folder."""
-        ...
-
     def exists(self, path: str) -> bool:
         """Return whether there is a file or folder."""
-        ...
-
-    def read_range(self, path: str, start: int, end: int) -> Iterator[bytes]:
-        """Yield the bytes ``[start, end)`` in chunks of at most `CHUNK_BYTES`.
-
-        Fewer bytes come when the file holds fewer that can be read (HDFS: the unfinished last block of an open file).
-        """
         ...
 
     def write_durably(self, path: str, chunks: Iterable[bytes], *, private: bool = False) -> int:
@@ -77,7 +107,12 @@ class Storage(Protocol):
         ...
 
     def rename(self, source: str, target: str) -> None:
-        """Rename a file; FileExistsError, nothing changed, when the target exists."""
+        """Rename a file, or a folder with all it holds; FileExistsError, nothing changed, when the target exists.
+
+        Raises:
+            FileNotFoundError: There is no source, or no folder to rename it into.
+            EnvironmentProblem: Not permitted, or the target is on another file system.
+        """
         ...
 
     def mkdirs(self, path: str) -> None:
@@ -86,6 +121,10 @@ class Storage(Protocol):
 
     def delete(self, path: str) -> bool:
         """Delete a file, or a folder with all it holds; return whether there was one."""
+        ...
+
+    def prune(self, root: str) -> None:
+        """Delete the folders below and including ``root`` that hold no file; never a file. A missing root is fine."""
         ...
 
     def under_construction(self, path: str) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +19,8 @@ from wordtide.batch import Batch, Committed, Counted, Founding, Status
 from wordtide.batch import Transaction as Txn
 from wordtide.config import Stream, is_url
 from wordtide.errors import EnvironmentProblem, PlanAgain, SourceUnavailable, TableRefused, WordtideError
-from wordtide.storage import Storage
+from wordtide.storage import FileInfo, Storage
+from wordtide.storage.local import NO_ROOM
 from wordtide.table.files import utc_now, write_batch_row
 from wordtide.table.ledger import Ledger, batch_row, describe, fingerprint, founding_row
 from wordtide.table.rows import catch_up, read_batch_rows
@@ -31,6 +34,8 @@ STALE_PLAN = RETENTION / 4
 """A commit may name files that a vacuum has deleted, and Delta would accept it: older plans are made again."""
 COMMIT_RETRIES = 15
 """Rebases of an append over commits that share no ``txn`` with it, such as a compaction."""
+_FULL = re.compile(rf"No space left|os error ({'|'.join(map(str, sorted(NO_ROOM)))})\b")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 CONFIGURATION = {
     "delta.checkpointInterval": "20",
@@ -43,10 +48,15 @@ CONFIGURATION = {
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The table at the version a plan is made from. Its handle is private to one batch and never updated."""
+    """The table at the version a plan is made from. Its handle is private to one batch and never updated.
+
+    Attributes:
+        entry: Its version's file in the log: a table that is deleted and founded anew has another one.
+    """
 
     handle: DeltaTable
     ledger: Ledger
+    entry: FileInfo | None
 
     @property
     def version(self) -> int:
@@ -60,7 +70,11 @@ class Snapshot:
 
     def position(self, app_id: str) -> int | None:
         """Return the stored version of a ``txn`` id."""
-        return self.handle.transaction_version(app_id)
+        try:
+            return self.handle.transaction_version(app_id)
+        except (DeltaError, OSError) as error:
+            detail = " ".join(_COLOUR.sub("", str(error)).split())[:300]
+            raise SourceUnavailable(f"table {self.handle.table_uri}: {detail}; is its file system up?") from error
 
     def batch_transaction(self) -> Txn:
         """Return the compare-and-set pair of the batch number."""
@@ -96,29 +110,26 @@ class WordCounts:
         handle = self.open()
         if handle is None:
             if known is not None:
-                raise TableRefused(f"table {self.uri} was deleted while it was in use; restore it or start again")
+                raise self._deleted()
             return None
         metadata = handle.metadata()
         if metadata.description != FORMAT:
-            raise TableRefused(
-                f"table {self.uri} is not one this Wordtide can write ({metadata.description!r}, expected {FORMAT!r});"
-                " upgrade Wordtide or name another folder"
-            )
+            raise TableRefused(f"table {self.uri} {_foreign(metadata.description)}")
         ledger = known if known is not None and known.table_id == str(metadata.id) else Ledger(str(metadata.id))
-        stored = handle.transaction_version(BATCH_APP)
+        with self._answers():
+            # Asks the log, and so does `Snapshot.position`.
+            stored = handle.transaction_version(BATCH_APP)
         if stored is None:
             raise TableRefused(f"table {self.uri} has no {BATCH_APP} in its log; it was not founded by Wordtide")
-        try:
+        with self._answers():
             if stored != ledger.last:
                 catch_up(handle, ledger, stored)
             elif handle.version() != ledger.version and not read_batch_rows(handle, after=ledger.last - 1):
                 # Somebody else's version: a compaction, or a RESTORE, which takes rows back but not `txn`s.
                 raise TableRefused(f"table {self.uri}: batch {ledger.last} is gone from it; was it RESTOREd?")
-        except (DeltaError, OSError, pa.ArrowException) as error:
-            raise self._unreachable(error) from error
         ledger.version = handle.version()
         self._check_meaning(ledger)
-        return Snapshot(handle, ledger)
+        return Snapshot(handle, ledger, self._entry(handle.version()))
 
     def open(self) -> DeltaTable | None:
         """Return a fresh handle, or None if there is no table."""
@@ -128,6 +139,12 @@ class WordCounts:
             return None
         except (DeltaError, OSError) as error:
             raise self._unreachable(error) from error
+
+    def _entry(self, version: int) -> FileInfo | None:
+        try:
+            return self.storage.stat(f"{self.root}/_delta_log/{version:020d}.json")
+        except FileNotFoundError:
+            return None
 
     def _check_meaning(self, ledger: Ledger) -> None:
         if ledger.fingerprint != fingerprint(self.stream, ledger.identity):
@@ -178,16 +195,19 @@ class WordCounts:
             # delta-rs checks for rivals from the handle's version on: on a handle that has moved it would see none.
             raise PlanAgain(f"planned from version {batch.table_version}, the handle is at {handle.version()}")
         for txn in batch.transactions:
-            if txn.before is not None and txn.after <= txn.before:
+            # Back goes only what an operator decided.
+            if txn.before is not None and txn.after <= txn.before and batch.status is not Status.RESOLVED:
                 raise ValueError(f"{txn.app_id} would go back from {txn.before} to {txn.after}")
         committed_at = utc_now()
         if not timedelta(0) <= committed_at - batch.planned_at < STALE_PLAN:
             raise PlanAgain(f"batch {batch.number} was planned at {batch.planned_at}, too long ago")
-        status = Status.PUBLISHED if counted else Status.PARKED
-        row = batch_row(batch, status, counted, run_id, committed_at)
+        row = batch_row(batch, counted, run_id, committed_at)
         ledger_file = write_batch_row(self.storage, self.root, row, batch.planned_at.date())
         files = [*(counted.files if counted else ()), ledger_file]
         now_ms = int(committed_at.timestamp() * 1000)
+        if self._entry(snapshot.version) != snapshot.entry:
+            # Versions of a table founded anew are numbered alike, and Delta would accept the commit.
+            raise PlanAgain(f"table {self.uri} was deleted or founded anew after batch {batch.number} was planned")
         try:
             handle.create_write_transaction(
                 [AddAction(file.path, file.size, file.partition, now_ms, True, file.stats) for file in files],
@@ -206,7 +226,7 @@ class WordCounts:
         snapshot.ledger.apply([row])
         snapshot.ledger.last = batch.number
         snapshot.ledger.version = snapshot.version + 1
-        return Committed(batch, status, counted, committed_at)
+        return Committed(batch, counted, committed_at)
 
     def _settle(self, batch: Batch, error: Exception) -> None:
         """Return if the attempt's commit happened after all; raise if it did not.
@@ -215,12 +235,16 @@ class WordCounts:
         the ledger does.
         """
         handle = self.open()
-        last = handle.transaction_version(BATCH_APP) if handle else None
-        if handle is None or last is None or last < batch.number:
+        if handle is None:
+            raise self._deleted() from error
+        with self._answers():
+            last = handle.transaction_version(BATCH_APP)
+        if last is None or last < batch.number:
             if isinstance(error, CommitFailedError):
                 raise PlanAgain(f"batch {batch.number} met another commit: {error}") from error
             raise self._unreachable(error) from error
-        winners = [row for row in read_batch_rows(handle, after=batch.number - 1) if row["batch"] == batch.number]
+        with self._answers():
+            winners = [row for row in read_batch_rows(handle, after=batch.number - 1) if row["batch"] == batch.number]
         if [row["attempt"] for row in winners] != [batch.attempt]:
             raise PlanAgain(f"batch {batch.number} was committed by another drain") from error
 
@@ -234,13 +258,39 @@ class WordCounts:
             version += 1
         _fsync(log)
 
+    def _deleted(self) -> TableRefused:
+        return TableRefused(
+            f"table {self.uri} was deleted while it was in use; put it back, or run again to count everything anew"
+        )
+
+    @contextmanager
+    def _answers(self) -> Iterator[None]:
+        try:
+            yield
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise self._unreachable(error) from error
+
     def _unreachable(self, error: Exception) -> WordtideError:
-        detail = " ".join(str(error).split())
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in detail or "os error 28" in detail:
+        detail = " ".join(_COLOUR.sub("", str(error)).split())
+        if getattr(error, "errno", None) in NO_ROOM or _FULL.search(detail):
             return EnvironmentProblem(f"table {self.uri}: the disk is full; free some space, nothing was published")
         if "ermission denied" in detail or "AccessControlException" in detail:
             return SourceUnavailable(f"table {self.uri}: permission denied; check who owns the folder ({detail[:200]})")
         return SourceUnavailable(f"table {self.uri}: {detail[:300]}; is its file system up?")
+
+
+def _foreign(description: str | None) -> str:
+    """Return what is wrong with a table that does not have our description."""
+    kind, _, ours = FORMAT.rpartition(" ")
+    its_kind, _, its = (description or "").rpartition(" ")
+    if its_kind != kind or not its.isdecimal():
+        return f"was not founded by Wordtide (its description is {description!r}); name another folder"
+    if int(its) > int(ours):
+        return f"was written by a newer Wordtide (format {its}, this one knows {ours}); upgrade Wordtide"
+    return (
+        f"was written by an older Wordtide (format {its}, this one writes {ours}); keep to that one, or name another"
+        " folder to count everything anew"
+    )
 
 
 def _fsync(path: Path) -> None:

@@ -12,18 +12,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from wordtide.batch import Batch, Counted, KafkaSplit, Parked, Split, SplitProof, Status
+from wordtide.batch import Aside, Batch, Counted, FileSplit, KafkaSplit, Parked, Split, SplitProof, Status
 from wordtide.config import Stream
 from wordtide.table.schema import STEPS
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedSince:
-    """Something that waits for an operator's decision, and since when (UTC)."""
+    """Something that waits for an operator's decision, or is stalled, and since when (UTC).
+
+    Attributes:
+        split: The range or file identity that the ledger recorded, if any.
+    """
 
     what: str
     reason: str
     since: datetime
+    split: Split | None = None
 
 
 @dataclass(slots=True)
@@ -33,20 +38,26 @@ class Ledger:
     Attributes:
         table_id: The Delta table they belong to.
         identity: What the positions belong to, from batch 0.
+        identity_since: The batch that recorded it: 0, or a decision about a recreated topic.
         fingerprint: What defines the table's meaning, from batch 0.
         last: Highest batch number taken in; -1 before any.
         version: Delta version at which ``last`` was known to be there.
         files: Landed files taken: path → (length, mtime).
+        skipped: Which of them were never counted: an operator left them out.
         parked: What waits for a decision, by name.
+        stalled: What was recorded as stalled last, by name. Whether it still is depends on the position.
     """
 
     table_id: str
     identity: Mapping[str, str] = field(default_factory=dict)
+    identity_since: int = 0
     fingerprint: str = ""
     last: int = -1
     version: int = -1
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
+    skipped: set[str] = field(default_factory=set)
     parked: dict[str, ParkedSince] = field(default_factory=dict)
+    stalled: dict[str, ParkedSince] = field(default_factory=dict)
 
     @property
     def of_topic(self) -> bool:
@@ -54,17 +65,39 @@ class Ledger:
         return "topic" in self.identity
 
     def apply(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Take in further batch rows, in any order; the caller sees to ``last``."""
-        for row in rows:
-            if row["status"] == Status.FOUNDED:
+        """Take in further batch rows, each number once over all calls, in order; the caller sees to ``last``."""
+        for row in sorted(rows, key=lambda row: int(row["batch"])):
+            if row["identity"] is not None:
                 self.identity = json.loads(row["identity"])
+                self.identity_since = row["batch"]
+            if row["fingerprint"] is not None:
                 self.fingerprint = row["fingerprint"]
             for split in row["splits"]:
-                if row["status"] == Status.PARKED:
-                    what = what_of(split)
-                    self.parked[what] = ParkedSince(what, split["reason"], row["committed_at"])
-                elif split["path"] is not None:
-                    self.files[split["path"]] = (split["length"], split["mtime"])
+                self._take(row, split)
+
+    def _take(self, row: Mapping[str, Any], split: Mapping[str, Any]) -> None:
+        what = what_of(split)
+        match row["status"]:
+            case Status.PARKED:
+                self.parked[what] = ParkedSince(what, split["reason"], row["committed_at"], split_of(split))
+                return
+            case Status.STALLED:
+                self.stalled[what] = ParkedSince(what, split["reason"], row["committed_at"], split_of(split))
+                return
+            case Status.RESOLVED | Status.CORRECTION:
+                self.parked.pop(what, None)
+        if split["path"] is not None:
+            self.files[split["path"]] = (split["length"], split["mtime"])
+            (self.skipped.add if row["status"] == Status.RESOLVED else self.skipped.discard)(split["path"])
+
+
+def split_of(split: Mapping[str, Any]) -> Split | None:
+    """Return a ledger split as a value; None where it names a topic as a whole."""
+    if split["path"] is not None:
+        return FileSplit(split["path"], split["length"], split["mtime"], 0, split["length"])
+    if split["partition"] is None:
+        return None
+    return KafkaSplit(split["topic"], split["partition"], split["start"], split["end"])
 
 
 def what_of(split: Mapping[str, Any]) -> str:
@@ -130,6 +163,18 @@ def _parked_row(parked: Parked) -> dict[str, Any]:
     return {**whole_topic, "partition": None, "start": None, "end": None}
 
 
+def _aside_row(aside: Aside) -> dict[str, Any]:
+    split = aside.split
+    return {
+        "topic": split.topic if isinstance(split, KafkaSplit) else None,
+        "partition": split.partition if isinstance(split, KafkaSplit) else None,
+        "path": split.path if isinstance(split, FileSplit) else None,
+        "start": split.start,
+        "end": split.end,
+        "reason": aside.reason,
+    }
+
+
 def merge_proofs(splits: Sequence[Split], proofs: Iterable[SplitProof]) -> tuple[SplitProof, ...]:
     """Return one proof for each planned split, from proofs of pieces of them.
 
@@ -137,16 +182,24 @@ def merge_proofs(splits: Sequence[Split], proofs: Iterable[SplitProof]) -> tuple
         splits: The batch's splits: a partition or a file occurs once.
         proofs: Proofs of all pieces, in any order.
     """
-    totals: dict[str, list[int]] = {split.what: [0] * 5 for split in splits}
+    pieces: dict[str, list[SplitProof]] = {split.what: [] for split in splits}
     for proof in proofs:
-        parts = (proof.lines, proof.records, proof.gaps, proof.bytes, proof.clamped)
-        totals[proof.split.what] = [a + b for a, b in zip(totals[proof.split.what], parts, strict=True)]
-    return tuple(SplitProof(split, *totals[split.what]) for split in splits)
+        pieces[proof.split.what].append(proof)
+    return tuple(
+        SplitProof(
+            split,
+            lines=sum(proof.lines for proof in mine),
+            records=sum(proof.records for proof in mine),
+            gaps=sum(proof.gaps for proof in mine),
+            bytes=sum(proof.bytes for proof in mine),
+            clamped=sum(proof.clamped for proof in mine),
+            aside=tuple(sorted(aside for proof in mine for aside in proof.aside)),
+        )
+        for split, mine in ((split, pieces[split.what]) for split in splits)
+    )
 
 
-def batch_row(
-    batch: Batch, status: Status, counted: Counted | None, run_id: str, committed_at: datetime
-) -> dict[str, Any]:
+def batch_row(batch: Batch, counted: Counted | None, run_id: str, committed_at: datetime) -> dict[str, Any]:
     """Return the ledger row of a batch."""
     proofs = counted.proofs if counted else ()
     splits = [_split_row(proof.split, proof, None) for proof in proofs] + [_parked_row(p) for p in batch.parked]
@@ -154,9 +207,12 @@ def batch_row(
     return {
         "batch": batch.number,
         "attempt": batch.attempt,
-        "status": status.value,
+        "status": batch.status.value,
         "reason": "; ".join(reasons[:3]) + (f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else "") or None,
-        "replaces": None,
+        "decision": batch.decision.verdict.value if batch.decision else None,
+        "who": batch.decision.who if batch.decision else None,
+        "why": (batch.decision.why or None) if batch.decision else None,
+        "replaces": batch.replaces,
         "engine": counted.engine if counted else None,
         "run_id": run_id,
         "records": sum(proof.records for proof in proofs),
@@ -170,9 +226,10 @@ def batch_row(
         "planned_at": batch.planned_at,
         "committed_at": committed_at,
         "seconds": {step: (counted.seconds if counted else {}).get(step) for step in STEPS},
-        "identity": None,
+        "identity": json.dumps(dict(batch.identity), sort_keys=True) if batch.identity is not None else None,
         "fingerprint": None,
         "splits": splits,
+        "quarantined": [_aside_row(aside) for proof in proofs for aside in proof.aside],
     }
 
 
@@ -185,10 +242,9 @@ def founding_row(
     now: datetime,
 ) -> dict[str, Any]:
     """Return the ledger row of batch 0."""
-    batch = Batch(stream.name, 0, attempt, now, -1, (), ())
+    batch = Batch(stream.name, 0, attempt, now, -1, (), (), status=Status.FOUNDED, identity=identity)
     return {
-        **batch_row(batch, Status.FOUNDED, None, run_id, now),
-        "identity": json.dumps(dict(identity), sort_keys=True),
+        **batch_row(batch, None, run_id, now),
         "fingerprint": fingerprint(stream, identity),
         "splits": [_split_row(split, None, None) for split in splits],
     }

@@ -59,11 +59,13 @@ def catch_up(handle: DeltaTable, ledger: Ledger, stored: int) -> None:
     if ledger.last < 0:
         ledger.apply(dataset.to_table(columns=_LEDGER_COLUMNS, filter=new & (ds.field("batch") == 0)).to_pylist())
         new = _batch_filter(0)
-    if ledger.of_topic:
-        new &= ds.field("status") != Status.PUBLISHED.value
-    scanner = dataset.scanner(columns=_LEDGER_COLUMNS, filter=new, batch_size=_ROWS_AT_ONCE)
-    for rows in scanner.to_batches():
-        ledger.apply(rows.to_pylist())
+    # Published rows only add, in any order; the few others also take back, so they come last and in order.
+    published = ds.field("status") == Status.PUBLISHED.value
+    if not ledger.of_topic:
+        scanner = dataset.scanner(columns=_LEDGER_COLUMNS, filter=new & published, batch_size=_ROWS_AT_ONCE)
+        for rows in scanner.to_batches():
+            ledger.apply(rows.to_pylist())
+    ledger.apply(dataset.to_table(columns=_LEDGER_COLUMNS, filter=new & ~published).to_pylist())
     ledger.last = stored
 
 

@@ -22,6 +22,18 @@ SPLIT = pa.struct(
 )
 """Offsets ``[start, end)`` of a partition, or a whole file (length in bytes, mtime in ms since the epoch)."""
 
+RECORD = pa.struct(
+    [
+        ("topic", pa.string()),
+        ("partition", pa.int64()),
+        ("path", pa.string()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("reason", pa.string()),
+    ]
+)
+"""Records put aside: offsets ``[start, end)`` of a partition, or a line's bytes ``[start, end)`` of a file's text."""
+
 STEPS = ("plan", "read", "count", "write")
 """Steps whose seconds a ledger row holds; the commit cannot hold its own."""
 
@@ -36,7 +48,10 @@ SCHEMA = pa.schema(
         ("attempt", pa.string()),
         ("status", pa.string()),
         ("reason", pa.string()),
-        ("replaces", pa.int64()),
+        ("decision", pa.string()),  # an operator's: skip | recount | from-earliest | replay
+        ("who", pa.string()),
+        ("why", pa.string()),
+        ("replaces", pa.int64()),  # the batch that a correction is about
         ("engine", pa.string()),
         ("run_id", pa.string()),
         ("records", pa.int64()),
@@ -50,9 +65,10 @@ SCHEMA = pa.schema(
         ("planned_at", TIMESTAMP),
         ("committed_at", TIMESTAMP),
         ("seconds", pa.struct([(step, pa.float64()) for step in STEPS])),
-        ("identity", pa.string()),  # JSON; batch 0 only
+        ("identity", pa.string()),  # JSON; batch 0, and where it changes by decision
         ("fingerprint", pa.string()),  # batch 0 only
         ("splits", pa.list_(SPLIT)),
+        ("quarantined", pa.list_(RECORD)),
     ]
 )
 
@@ -63,5 +79,5 @@ BATCH_SCHEMA = pa.schema(
     [field for field in SCHEMA if field.name not in (*PARTITION_BY, "window_start", "word", "count")]
 )
 
-FORMAT = "wordtide word_counts 1"
+FORMAT = "wordtide word_counts 2"
 """The table's description; a table that a newer Wordtide wrote says another number."""

@@ -1,0 +1,483 @@
+"""`landing.after`: what was counted is put away after its commit, and nothing else is, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hdfs_native import Client
+
+import wordtide.sources.landing
+from tests.support import Place, assert_numbered, open_to_append, unique, words_of
+from wordtide.batch import Committed, Decision, Verdict
+from wordtide.config import Stream
+from wordtide.errors import ConfigError, DecisionRefused, WordtideError
+from wordtide.repair.recount import find_published, recount
+from wordtide.repair.resolve import existing, resolve
+from wordtide.sources.landing import LandingFolder
+from wordtide.sources.putaway import STAGING, PutAway
+from wordtide.storage import FileInfo, Storage, storage_for
+
+LINES = b"one two\n"
+
+
+class Corner:
+    """A landing folder and an archive beside it, on one of the two storages."""
+
+    def __init__(self, place: Place, on: str) -> None:
+        self.place = place
+        base = str(place.folder) if on == "local" else f"hdfs:///{unique('putaway')}"
+        self.landing, self.archive = f"{base}/landing", f"{base}/done"
+        self.storage, self.root = storage_for(self.landing, place.hdfs)
+        self.archived_root = storage_for(self.archive, place.hdfs)[1]
+
+    def stream(self, after: str, **config: Any) -> Stream:
+        """Return the stream, its counted files put away in some way."""
+        written = f"archive {self.archive}" if after == "archive" else after
+        return self.place.folder_stream(landing=self.landing, after=written, **config)
+
+    def land(self, name: str, content: bytes = LINES) -> str:
+        self.storage.write_durably(f"{self.root}/{name}", [content])
+        return f"{self.root}/{name}"
+
+    def replace(self, name: str, content: bytes) -> None:
+        self.storage.delete(f"{self.root}/{name}")
+        self.land(name, content)
+
+    def source(self, stream: Stream, storage: Any) -> LandingFolder:
+        """Return the source on a storage with a hook in it."""
+        archive = self.archived_root if stream.archive else None
+        return LandingFolder(stream, storage, self.root, archive)
+
+    def landed(self) -> set[str]:
+        return self._held(self.root)
+
+    def archived(self) -> set[str]:
+        return self._held(self.archived_root)
+
+    def staged(self) -> set[str]:
+        """Return what is in the staging folder, without the names of its attempts."""
+        return {name.partition("/")[2] for name in self._held(f"{self.root}/{STAGING}")}
+
+    def _held(self, root: str) -> set[str]:
+        if not self.storage.exists(root):
+            return set()
+        return {file.path.removeprefix(f"{root}/") for file in self.storage.list_files(root)}
+
+
+@pytest.fixture(params=["local", "hdfs"])
+def corner(request: pytest.FixtureRequest, place: Place) -> Corner:
+    return Corner(place, request.param)
+
+
+class Hooked:
+    """A storage that does something else before a call, or instead of it if that raises."""
+
+    def __init__(self, storage: Storage, **hooks: Callable[..., None]) -> None:
+        self._storage = storage
+        self._hooks = hooks
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._storage, name)
+        if name not in self._hooks:
+            return method
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            self._hooks[name](*arguments)
+            return method(*arguments, **options)
+
+        return call
+
+
+class Killed(RuntimeError):
+    """Stands for the end of the process at this point."""
+
+
+def killed(*_arguments: Any) -> None:
+    raise Killed
+
+
+def decide(place: Place, stream: Stream, what: str, verdict: str) -> Committed:
+    source = place.source(stream)
+    return resolve(stream, source, place.table(stream), what, Decision(Verdict(verdict), "ann"))
+
+
+def test_keep_is_the_default_and_touches_nothing(corner: Corner) -> None:
+    stream = corner.place.folder_stream(landing=corner.landing)
+    corner.land("a.txt")
+    corner.place.drain(stream)
+    assert corner.landed() == {"a.txt"}
+    assert not corner.storage.exists(f"{corner.root}/{STAGING}")
+
+
+def test_counted_files_are_deleted_and_stay_counted(corner: Corner) -> None:
+    stream = corner.stream("delete")
+    names = ["a.txt", "b/two words 100%.txt", "b/c/line\nend größer.txt", "empty.txt"]
+    for name in names:
+        corner.land(name, b"" if name == "empty.txt" else LINES)
+    for _ in range(2):
+        corner.place.drain(stream)
+        assert corner.landed() == set()
+        assert not corner.storage.exists(f"{corner.root}/{STAGING}")
+    assert corner.place.counted(stream) == {"one": 3, "two": 3}
+    assert len(corner.place.ledger(stream)) == 2
+    corner.land("b/d.txt", b"later\n")
+    corner.place.drain(stream)
+    assert corner.landed() == set()
+    assert corner.place.counted(stream)["later"] == 1
+
+
+def test_counted_files_are_archived_under_their_relative_path_with_their_identity(corner: Corner) -> None:
+    stream = corner.stream("archive")
+    names = {"a.txt", "b/two words.txt", "b/c/d.txt"}
+    before = {name: corner.storage.stat(corner.land(name)) for name in names}
+    corner.place.drain(stream)
+    assert (corner.landed(), corner.archived()) == (set(), names)
+    for name, was in before.items():
+        found = corner.storage.stat(f"{corner.archived_root}/{name}")
+        assert (found.length, found.mtime_ms) == (was.length, was.mtime_ms)
+
+
+def test_what_was_counted_before_is_put_away_by_a_later_look(corner: Corner) -> None:
+    corner.land("a.txt")
+    corner.place.drain(corner.place.folder_stream(landing=corner.landing))
+    stream = corner.stream("archive")
+    assert corner.place.drain(stream).batches == 0
+    assert (corner.landed(), corner.archived()) == (set(), {"a.txt"})
+
+
+def test_an_archive_may_be_a_hidden_folder_in_the_landing_folder(corner: Corner) -> None:
+    corner.archive = f"{corner.landing}/.done"
+    corner.archived_root = f"{corner.root}/.done"
+    stream = corner.stream("archive")
+    corner.land("a.txt")
+    for _ in range(2):
+        corner.place.drain(stream)
+    assert (corner.landed(), corner.archived()) == (set(), {"a.txt"})
+    assert corner.place.counted(stream) == {"one": 1, "two": 1}
+
+
+def test_a_name_that_the_archive_has_already_gets_a_suffix(corner: Corner) -> None:
+    stream = corner.stream("archive")
+    corner.storage.write_durably(f"{corner.archived_root}/a.txt", [b"foreign\n"])
+    corner.storage.mkdirs(f"{corner.archived_root}/a.txt.1")
+    corner.land("a.txt")
+    corner.place.drain(stream)
+    assert (corner.landed(), corner.archived()) == (set(), {"a.txt", "a.txt.2"})
+    assert b"".join(corner.storage.read_range(f"{corner.archived_root}/a.txt", 0, 99)) == b"foreign\n"
+
+
+def test_many_are_put_away_a_few_at_a_time_until_none_is_left(corner: Corner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wordtide.sources.landing, "PUT_AWAY_AT_ONCE", 2)
+    stream = corner.stream("archive", max_files=5)
+    for number in range(11):
+        corner.land(f"{number % 3}/{number}.txt")
+    corner.place.drain(stream)
+    assert corner.landed() == set()
+    assert len(corner.archived()) == 11
+    assert corner.place.counted(stream) == {"one": 11, "two": 11}
+
+
+# --- what must stay
+
+
+def test_a_replaced_file_stays_and_so_does_one_that_was_skipped_until_it_is_recounted(corner: Corner) -> None:
+    place = corner.place
+    kept = place.folder_stream(landing=corner.landing)
+    path = corner.land("a.txt")
+    place.drain(kept)
+    stream = corner.stream("delete")
+    corner.replace("a.txt", b"one two three\n")
+    corner.land("broken.gz", b"no gzip\n")
+    parked = {path, f"{corner.root}/broken.gz"}
+    assert set(place.drain(stream).parked) == parked
+    assert corner.landed() == {"a.txt", "broken.gz"}
+    for what in parked:
+        decide(place, stream, what, "skip")
+    for _ in range(2):
+        assert place.drain(stream).parked == []
+        assert corner.landed() == {"a.txt", "broken.gz"}
+    corner.replace("a.txt", b"four\n")
+    place.drain(stream)
+    decide(place, stream, path, "recount")
+    place.drain(stream)
+    assert corner.landed() == {"broken.gz"}
+    assert +place.counted(stream) == {"four": 1}
+
+
+def test_what_cannot_be_read_stays(corner: Corner) -> None:
+    stream = corner.stream("delete")
+    corner.land("a.gz", b"no gzip\n")
+    corner.land("a.xz", b"")
+    corner.land("_hidden.txt")
+    corner.land("b.txt")
+    corner.place.drain(stream)
+    assert corner.landed() == {"a.gz", "a.xz", "_hidden.txt"}
+
+
+@pytest.mark.parametrize("after", ["delete", "archive"])
+def test_a_file_that_took_the_counted_ones_name_a_moment_ago_goes_back_and_is_parked(
+    corner: Corner, after: str
+) -> None:
+    stream = corner.stream(after)
+    path = corner.land("b/a.txt")
+    once = threading.Lock()
+
+    def replace(source: str, _target: str) -> None:
+        if source == path and once.acquire(blocking=False):
+            corner.replace("b/a.txt", b"somebody else's\n")
+
+    source = corner.source(stream, Hooked(corner.storage, rename=replace))
+    corner.place.drain(stream, source=source)
+    assert (corner.landed(), corner.archived(), corner.staged()) == ({"b/a.txt"}, set(), set())
+    assert corner.place.drain(stream).parked == [path]
+    assert corner.landed() == {"b/a.txt"}
+    assert b"".join(corner.storage.read_range(path, 0, 99)) == b"somebody else's\n"
+    assert corner.place.counted(stream) == {"one": 1, "two": 1}
+
+
+def test_a_folder_that_took_the_counted_files_name_goes_back_with_all_it_holds(corner: Corner) -> None:
+    stream = corner.stream("delete")
+    path = corner.land("a.txt")
+
+    def become_folder(source: str, _target: str) -> None:
+        if source == path and corner.storage.delete(path):
+            corner.land("a.txt/inside.txt", b"inside\n")
+
+    source = corner.source(stream, Hooked(corner.storage, rename=become_folder))
+    source._storage = corner.storage  # only what puts away meets the folder
+    corner.place.drain(stream, source=source)
+    corner.place.drain(stream)
+    assert (corner.landed(), corner.staged()) == (set(), set())
+    assert corner.place.counted(stream) == {"one": 1, "two": 1, "inside": 1}
+
+
+def test_of_a_file_replaced_twice_meanwhile_neither_is_lost_and_it_is_said(corner: Corner) -> None:
+    stream = corner.stream("delete")
+    path = corner.land("a.txt")
+
+    def replace(source: str, _target: str) -> None:
+        if source == path:
+            corner.replace("a.txt", b"second\n")
+
+    def replace_again(staged: str) -> None:
+        if STAGING in staged and not corner.storage.exists(path):
+            corner.land("a.txt", b"the third\n")
+
+    source = corner.source(stream, Hooked(corner.storage, rename=replace, stat=replace_again))
+    for one in (source, None):
+        with pytest.raises(WordtideError, match=r"a\.txt: was replaced again .* is now .*a\.txt: move it"):
+            corner.place.drain(stream, source=one)
+        assert (corner.landed(), corner.staged()) == ({"a.txt"}, {"a.txt"})
+    assert corner.place.counted(stream) == {"one": 1, "two": 1}
+
+
+def test_a_file_that_somebody_is_appending_to_stays(place: Place) -> None:
+    corner = Corner(place, "hdfs")
+    kept = place.folder_stream(landing=corner.landing)
+    path = corner.land("a.txt")
+    place.drain(kept)
+    writer = open_to_append(Client(place.cluster.hdfs), path)
+    stream = corner.stream("delete")
+    place.drain(stream)
+    assert (corner.landed(), corner.staged()) == ({"a.txt"}, set())
+    writer.write(b"three\n")
+    writer.close()
+    assert place.drain(stream).parked == [path]
+    assert corner.landed() == {"a.txt"}
+
+
+# --- killed between the steps
+
+
+@pytest.mark.parametrize(
+    ("after", "step"),
+    [
+        ("delete", "stat"),
+        ("delete", "under_construction"),
+        ("delete", "delete"),
+        ("archive", "under_construction"),
+        ("archive", "mkdirs"),
+    ],
+)
+def test_what_a_killed_drain_left_in_the_staging_folder_is_finished_by_the_next(
+    corner: Corner, after: str, step: str
+) -> None:
+    stream = corner.stream(after)
+    corner.land("b/a.txt")
+    corner.land("c.txt")
+
+    def kill(path: str) -> None:
+        if STAGING in path if step != "mkdirs" else path.startswith(corner.archived_root):
+            raise Killed
+
+    source = corner.source(stream, Hooked(corner.storage, **{step: kill}))
+    with pytest.raises(Killed):
+        corner.place.drain(stream, source=source)
+    assert corner.staged() == {"b/a.txt", "c.txt"}
+    assert corner.place.drain(stream).batches == 0
+    assert (corner.landed(), corner.staged()) == (set(), set())
+    assert corner.archived() == (set() if after == "delete" else {"b/a.txt", "c.txt"})
+    assert not corner.storage.exists(f"{corner.root}/{STAGING}")
+    assert corner.place.counted(stream) == {"one": 2, "two": 2}
+    assert_numbered(corner.place.ledger(stream))
+
+
+def test_what_was_killed_before_the_rename_is_put_away_by_the_next_drain(corner: Corner) -> None:
+    stream = corner.stream("delete")
+    corner.land("a.txt")
+    with pytest.raises(Killed):
+        corner.place.drain(stream, source=corner.source(stream, Hooked(corner.storage, rename=killed)))
+    assert corner.landed() == {"a.txt"}
+    corner.place.drain(stream)
+    assert (corner.landed(), corner.staged()) == (set(), set())
+
+
+def test_another_file_that_a_killed_drain_left_staged_goes_back_and_is_parked_by_the_next(corner: Corner) -> None:
+    stream = corner.stream("delete")
+    path = corner.land("a.txt")
+
+    def replace(source: str, _target: str) -> None:
+        if source == path:
+            corner.replace("a.txt", b"somebody else's\n")
+
+    def kill(staged: str) -> None:
+        if STAGING in staged:
+            raise Killed
+
+    with pytest.raises(Killed):
+        corner.place.drain(stream, source=corner.source(stream, Hooked(corner.storage, rename=replace, stat=kill)))
+    assert (corner.landed(), corner.staged()) == (set(), {"a.txt"})
+    assert corner.place.drain(stream).parked == [path]
+    assert (corner.landed(), corner.staged()) == ({"a.txt"}, set())
+
+
+def test_what_was_left_staged_goes_back_if_files_are_kept_by_now(corner: Corner) -> None:
+    stream = corner.stream("archive")
+    corner.land("a.txt")
+
+    def kill(staged: str) -> None:
+        if STAGING in staged:
+            raise Killed
+
+    with pytest.raises(Killed):
+        corner.place.drain(stream, source=corner.source(stream, Hooked(corner.storage, stat=kill)))
+    corner.place.drain(corner.place.folder_stream(landing=corner.landing))
+    assert (corner.landed(), corner.staged()) == ({"a.txt"}, set())
+
+
+def test_two_drains_that_put_the_same_files_away_lose_none_and_double_none(corner: Corner) -> None:
+    files = [corner.storage.stat(corner.land(f"{n % 4}/{n}.txt", b"%d\n" % n)) for n in range(40)]
+    putaway = PutAway(corner.storage, corner.root, corner.archived_root, keep=False)
+    counted = {file.path: (file.length, file.mtime_ms) for file in files}
+
+    def is_counted(path: str, length: int, mtime: int) -> bool:
+        return counted.get(path) == (length, mtime)
+
+    problems: list[Exception] = []
+
+    def work() -> None:
+        try:
+            for _ in range(20):
+                if not corner.landed() and not corner.staged():
+                    return
+                present: list[FileInfo] = [
+                    file for file in files if file.path.removeprefix(f"{corner.root}/") in corner.landed()
+                ]
+                putaway.put_away(present, is_counted)
+                putaway.finish(is_counted)
+        except Exception as problem:
+            problems.append(problem)
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert problems == []
+    assert corner.archived() == {file.path.removeprefix(f"{corner.root}/") for file in files}
+    assert (corner.landed(), corner.staged()) == (set(), set())
+
+
+# --- when it cannot be done
+
+
+def test_what_may_not_be_put_away_is_counted_all_the_same_and_the_drain_says_so_last(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corner = Corner(place, "hdfs")
+    stream = corner.stream("delete", max_files=2)
+    for number in range(5):
+        corner.land(f"{number}.txt")
+    committed: list[Committed] = []
+    # The folder is somebody else's: they may be read, not renamed.
+    monkeypatch.setenv("HADOOP_USER_NAME", "someone")
+    with pytest.raises(WordtideError, match="Permission denied: user=someone, access=WRITE") as refused:
+        place.drain(stream, on_commit=committed.append)
+    assert "\n" not in str(refused.value)
+    assert len(committed) == 3
+    assert place.counted(stream) == {"one": 5, "two": 5}
+    monkeypatch.delenv("HADOOP_USER_NAME")
+    assert len(corner.landed()) == 5
+    place.drain(stream)
+    assert corner.landed() == set()
+
+
+@pytest.mark.skipif(
+    not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == os.stat("/tmp").st_dev,
+    reason="there is no second file system",
+)
+def test_an_archive_on_another_disk_is_one_clear_line_and_everything_stays(place: Place) -> None:
+    corner = Corner(place, "local")
+    corner.archive = f"/dev/shm/{unique('done')}"
+    corner.archived_root = corner.archive
+    corner.land("a.txt")
+    try:
+        with pytest.raises(WordtideError, match="is on another file system") as refused:
+            place.drain(corner.stream("archive"))
+        assert "\n" not in str(refused.value)
+    finally:
+        corner.storage.delete(corner.archived_root)
+    assert (corner.landed(), corner.staged()) == ({"a.txt"}, set())
+
+
+def test_an_archive_that_is_on_another_hdfs_is_refused_in_one_line(place: Place) -> None:
+    stream = place.folder_stream(landing="hdfs:///" + unique("l"), after="archive hdfs://elsewhere:8020/done")
+    with pytest.raises(ConfigError, match="is on another file system than hdfs:///"):
+        place.source(stream)
+
+
+# --- an operator looks again
+
+
+def test_a_batch_is_counted_again_from_the_archive(corner: Corner) -> None:
+    place, stream = corner.place, corner.stream("archive")
+    path = corner.land("b/a.txt", b"one two\n")
+    corner.land("c.txt", b"two three\n" * 200_000)
+    place.drain(stream)
+    table, source = place.table(stream), place.source(stream)
+    [published] = find_published(existing(table).handle, lambda row: row["batch"] == 1)
+    assert len(recount(stream, source, existing(table), published).rows) == 0
+    # The file comes once more under its name: parked, and counted in its batch in the place of the archived one.
+    corner.land("b/a.txt", b"four\n")
+    assert place.drain(stream).parked == [path]
+    decide(place, stream, path, "recount")
+    assert +place.counted(stream) == words_of(["four", *["two three"] * 200_000])
+    place.drain(stream)
+    assert (corner.landed(), corner.archived()) == (set(), {"b/a.txt", "b/a.txt.1", "c.txt"})
+    # By identity, not by name.
+    [published] = find_published(existing(table).handle, lambda row: row["batch"] == 1)
+    assert len(recount(stream, place.source(stream), existing(table), published).rows) == 0
+
+
+def test_a_batch_whose_files_were_deleted_cannot_be_counted_again(corner: Corner) -> None:
+    place, stream = corner.place, corner.stream("delete")
+    path = corner.land("a.txt")
+    place.drain(stream)
+    table = place.table(stream)
+    [published] = find_published(existing(table).handle, lambda row: row["batch"] == 1)
+    with pytest.raises(DecisionRefused, match=f"{path} is gone"):
+        recount(stream, place.source(stream), existing(table), published)

@@ -1,0 +1,245 @@
+"""Re-reads what a batch published, compares, and publishes the signed difference: nothing is ever rewritten."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+
+from wordtide.batch import Aside, Batch, Committed, Counted, Decision, FileSplit, KafkaSplit, Split, SplitProof, Status
+from wordtide.config import Stream
+from wordtide.counting.accumulate import RESULT_SCHEMA, Accumulator
+from wordtide.counting.local import Target, count_splits
+from wordtide.drain import FUTURE_SECONDS
+from wordtide.errors import DecisionRefused, PlanAgain
+from wordtide.sources.base import Source
+from wordtide.sources.landing import LandingFolder
+from wordtide.table.commit import Snapshot, WordCounts
+from wordtide.table.files import utc_now, write_counts
+from wordtide.table.ledger import merge_proofs, split_of
+
+_COLUMNS = ["batch", "status", "replaces", "planned_at", "splits", "quarantined"]
+CHANGES = pa.schema([("word", pa.string()), ("was", pa.int64()), ("now", pa.int64())])
+"""What `Difference.changes` holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A batch as the ledger and its corrections tell it.
+
+    Attributes:
+        number: The batch; -1 for files that no batch has held.
+        corrections: Numbers of the corrections of it.
+        planned_at: When it was planned.
+        splits: What it holds, files as they were when last counted.
+        aside: Records of it that are put aside.
+    """
+
+    number: int
+    corrections: tuple[int, ...]
+    planned_at: datetime
+    splits: tuple[Split, ...]
+    aside: tuple[Aside, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a batch's sources hold now against what it published. Held in memory: a batch has its caps.
+
+    Attributes:
+        published: The batch.
+        splits: What was read now.
+        proofs: One for each.
+        rows: (window_start, word, count) to be added; sorted, no zeros.
+        changes: (word, was, now) of each word whose total differs.
+        invalid: U+FFFD that stand for invalid UTF-8.
+        seconds: Seconds per step.
+    """
+
+    published: Published
+    splits: tuple[Split, ...]
+    proofs: tuple[SplitProof, ...]
+    rows: pa.Table
+    changes: pa.Table
+    invalid: int
+    seconds: dict[str, float]
+
+
+def find_published(handle: DeltaTable, wanted: Callable[[Mapping[str, Any]], bool]) -> list[Published]:
+    """Return the batches of the ledger whose rows are wanted, oldest first.
+
+    Args:
+        handle: The table.
+        wanted: Says of a ledger row (`batch`, `splits` …) whether its batch is asked for. Corrections name the same
+            files or ranges as the batch they are about.
+    """
+    dataset = handle.to_pyarrow_dataset()
+    counted = ds.field("status").isin([Status.PUBLISHED.value, Status.CORRECTION.value])
+    scanner = dataset.scanner(columns=_COLUMNS, filter=(ds.field("kind") == "batch") & counted, batch_size=256)
+    found: list[dict[str, Any]] = []
+    corrected: dict[int, list[tuple[int, dict[str, Any]]]] = {}
+    for rows in scanner.to_batches():
+        for row in rows.to_pylist():
+            if row["replaces"] is not None:
+                corrected.setdefault(row["replaces"], []).append((row["batch"], row))
+            elif wanted(row):
+                found.append(row)
+    return [
+        _published(row, corrected.get(row["batch"], [])) for row in sorted(found, key=lambda row: int(row["batch"]))
+    ]
+
+
+def _published(row: Mapping[str, Any], corrections: Sequence[tuple[int, Mapping[str, Any]]]) -> Published:
+    latest = max(corrections, key=lambda entry: entry[0])[1] if corrections else row
+    splits = tuple(split for found in latest["splits"] if (split := split_of(found)) is not None)
+    numbers = tuple(sorted(number for number, _ in corrections))
+    identities = {split.path: split for split in splits if isinstance(split, FileSplit)}
+    aside = tuple(_aside(found, identities) for found in latest["quarantined"] or ())
+    return Published(row["batch"], numbers, row["planned_at"], splits, aside)
+
+
+def _aside(found: Mapping[str, Any], files: Mapping[str, FileSplit]) -> Aside:
+    if found["path"] is not None:
+        return Aside(replace(files[found["path"]], start=found["start"], end=found["end"]), found["reason"])
+    return Aside(KafkaSplit(found["topic"], found["partition"], found["start"], found["end"]), found["reason"])
+
+
+def recount(
+    stream: Stream, source: Source, snapshot: Snapshot, published: Published, *, whole: bool = False
+) -> Difference:
+    """Read a batch's splits again and compare.
+
+    Args:
+        stream: The stream.
+        source: Its topic or folder.
+        snapshot: Its table.
+        published: The batch.
+        whole: Put nothing aside: what had been is counted as well.
+
+    Raises:
+        DecisionRefused: A file is gone, or offsets are no longer held. Nothing was changed.
+        WordtideError: A file cannot be read, or the source does not answer.
+    """
+    if 0 <= published.number < snapshot.ledger.identity_since:
+        raise DecisionRefused(f"batch {published.number} was read from a topic that is gone; nothing was changed")
+    splits = _as_they_are(source, published.splits)
+    # A file that was replaced since may well be younger than the batch.
+    latest = published.planned_at.timestamp() if splits == published.splits else time.time()
+    reader = source.reader(int((latest + FUTURE_SECONDS) * 1000), whole=whole)
+    with Accumulator() as now, Accumulator() as difference:
+        try:
+            # Before it is read as well: from a topic made anew with fewer partitions nothing would come for long.
+            source.verify(snapshot.ledger, splits)
+            tally = count_splits(reader, splits, stream.config.tokenizer, now)
+            source.verify(snapshot.ledger, splits)
+        except PlanAgain as problem:
+            raise DecisionRefused(
+                f"batch {published.number} cannot be read again: {problem}; nothing was changed"
+            ) from None
+        is_now = pa.Table.from_batches(list(now.result()), schema=RESULT_SCHEMA)
+        was = _published_counts(snapshot.handle, published)
+        difference.add_table(_windowed(is_now, 1))
+        difference.add_table(_windowed(was, -1))
+        rows = pa.Table.from_batches(list(difference.result()), schema=RESULT_SCHEMA)
+    rows = rows.filter(pc.not_equal(rows.column("count"), 0))
+    return Difference(
+        published,
+        splits,
+        merge_proofs(splits, tally.proofs),
+        rows,
+        _changes(was, is_now),
+        tally.invalid,
+        {"read": tally.read_seconds, "count": tally.count_seconds},
+    )
+
+
+def publish(table: WordCounts, source: Source, difference: Difference, decision: Decision) -> Committed:
+    """Commit a difference as a numbered batch of signed rows.
+
+    Raises:
+        PlanAgain: Another writer was first; the difference still holds unless that was a correction of the same batch.
+        DecisionRefused: The batch was corrected by somebody else since it was read.
+    """
+    snapshot = table.snapshot()
+    assert snapshot is not None
+    published = difference.published
+    if published.number >= 0:
+        now = find_published(snapshot.handle, lambda row: row["batch"] == published.number)
+        if not now or now[0].corrections != published.corrections:
+            raise DecisionRefused(f"batch {published.number} was corrected by somebody else meanwhile; look again")
+    elif any(split.what not in snapshot.ledger.parked for split in difference.splits):
+        raise DecisionRefused("somebody else has decided meanwhile; look again")
+    batch = Batch(
+        table.stream.name,
+        snapshot.next_batch,
+        uuid.uuid4().hex,
+        utc_now(),
+        snapshot.version,
+        difference.splits,
+        (snapshot.batch_transaction(),),
+        status=Status.CORRECTION,
+        decision=decision,
+        replaces=published.number if published.number >= 0 else None,
+    )
+    target = Target.of(batch, table.storage, table.root)
+    batches = difference.rows.to_batches()
+    files = tuple(write_counts(target.storage, target.root, target.number, target.attempt, target.day, batches))
+    words = int(pc.sum(difference.rows.column("count")).as_py() or 0)
+    counted = Counted(
+        files, difference.proofs, words, len(difference.rows), difference.invalid, "local", difference.seconds
+    )
+    try:
+        source.verify(snapshot.ledger, difference.splits)
+    except PlanAgain as problem:
+        raise DecisionRefused(f"{problem}; nothing was changed") from None
+    return table.commit(snapshot, batch, counted, decision.who)
+
+
+def recount_file(stream: Stream, source: Source, snapshot: Snapshot, what: str) -> Difference:
+    """Return what the batch that held a parked file would count now; all of its files are read as they are.
+
+    A file that no batch has held is compared with nothing.
+    """
+    held = find_published(snapshot.handle, lambda row: any(split["path"] == what for split in row["splits"]))
+    if held:
+        return recount(stream, source, snapshot, held[-1])
+    waiting = snapshot.ledger.parked[what].split
+    assert isinstance(waiting, FileSplit)
+    return recount(stream, source, snapshot, Published(-1, (), utc_now(), (waiting,)))
+
+
+def _as_they_are(source: Source, splits: Iterable[Split]) -> tuple[Split, ...]:
+    """Return the splits with the present identity of files."""
+    if not isinstance(source, LandingFolder):
+        return tuple(splits)
+    return tuple(source.as_it_is(split) for split in splits if isinstance(split, FileSplit))
+
+
+def _published_counts(handle: DeltaTable, published: Published) -> pa.Table:
+    numbers = [published.number, *published.corrections]
+    chosen = (ds.field("kind") == "count") & ds.field("batch").isin(numbers)
+    return handle.to_pyarrow_dataset().to_table(columns=RESULT_SCHEMA.names, filter=chosen)
+
+
+def _windowed(rows: pa.Table, sign: int) -> pa.Table:
+    window = rows.column("window_start").cast(pa.int64())
+    count = pc.multiply(rows.column("count"), sign)
+    return pa.table({"window": window, "word": rows.column("word"), "count": count})
+
+
+def _changes(was: pa.Table, now: pa.Table) -> pa.Table:
+    before, after = (
+        side.group_by("word").aggregate([("count", "sum")]).rename_columns({"count_sum": name})
+        for side, name in ((was, "was"), (now, "now"))
+    )
+    both = before.join(after, "word", join_type="full outer")
+    filled = pa.table([both.column("word"), *(pc.fill_null(both.column(name), 0) for name in ("was", "now"))], CHANGES)
+    return filled.filter(pc.not_equal(filled.column("was"), filled.column("now"))).sort_by("word")

@@ -1,0 +1,106 @@
+"""Carries out an operator's decision: one numbered, ledger-only batch through the same compare-and-set as any other."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+
+from wordtide.batch import Batch, Committed, Decision, KafkaSplit, Status, Verdict
+from wordtide.config import Stream
+from wordtide.errors import DecisionRefused, PlanAgain, SourceUnavailable
+from wordtide.planning.resolve import Resolution, resolve_file, resolve_partition, resolve_topic
+from wordtide.repair.recount import publish, recount_file
+from wordtide.sources.base import Source
+from wordtide.sources.kafka import KafkaTopic, identity_of
+from wordtide.sources.landing import LandingFolder
+from wordtide.table.commit import Snapshot, WordCounts
+from wordtide.table.files import utc_now
+
+ATTEMPTS = 50
+"""Lost races against drains before a decision is given up."""
+
+
+def resolve(stream: Stream, source: Source, table: WordCounts, what: str, decision: Decision) -> Committed:
+    """Decide about something parked.
+
+    Args:
+        stream: The stream.
+        source: Its topic or folder.
+        table: Its table.
+        what: As `wordtide parked` names it.
+        decision: The operator's.
+
+    Raises:
+        DecisionRefused: It is not parked (any more), or the verdict does not fit. Nothing was changed.
+        WordtideError: Source or table cannot be reached.
+    """
+    if isinstance(source, LandingFolder) and decision.verdict is Verdict.RECOUNT:
+        snapshot = existing(table)
+        _waiting(snapshot, stream, what)
+        difference = recount_file(stream, source, snapshot, what)
+        return until_committed(lambda: publish(table, source, difference, decision))
+
+    def attempt() -> Committed:
+        snapshot = existing(table)
+        _waiting(snapshot, stream, what)
+        resolution = _resolution(source, snapshot, what, decision.verdict)
+        batch = Batch(
+            stream.name,
+            snapshot.next_batch,
+            uuid.uuid4().hex,
+            utc_now(),
+            snapshot.version,
+            (),
+            (snapshot.batch_transaction(), *resolution.transactions),
+            resolution.resolved,
+            status=Status.RESOLVED,
+            decision=decision,
+            identity=resolution.identity,
+        )
+        return table.commit(snapshot, batch, None, decision.who)
+
+    return until_committed(attempt)
+
+
+def _waiting(snapshot: Snapshot, stream: Stream, what: str) -> None:
+    if what not in snapshot.ledger.parked:
+        raise DecisionRefused(
+            f"stream {stream.name}: {what} is not parked, or not any more; wordtide parked {stream.name} lists what is"
+        )
+
+
+def existing(table: WordCounts) -> Snapshot:
+    """Return the table's snapshot.
+
+    Raises:
+        DecisionRefused: There is no table yet.
+    """
+    snapshot = table.snapshot()
+    if snapshot is None:
+        raise DecisionRefused(f"there is no table {table.uri} yet; nothing has been counted")
+    return snapshot
+
+
+def until_committed(attempt: Callable[[], Committed]) -> Committed:
+    """Try until no drain is faster, with a bound."""
+    for wait in range(ATTEMPTS):
+        try:
+            return attempt()
+        except PlanAgain as problem:
+            reason = problem
+            time.sleep(min(0.02 * wait, 0.5))
+    raise SourceUnavailable(f"given up after {ATTEMPTS} attempts, nothing was changed; the last: {reason}")
+
+
+def _resolution(source: Source, snapshot: Snapshot, what: str, verdict: Verdict) -> Resolution:
+    ledger = snapshot.ledger
+    waiting = ledger.parked[what]
+    if not isinstance(source, KafkaTopic):
+        split = None if isinstance(waiting.split, KafkaSplit) else waiting.split
+        return resolve_file(verdict, what, split)
+    seen, founded = source.snapshot(), identity_of(ledger)
+    if isinstance(waiting.split, KafkaSplit):
+        position = snapshot.position(founded.app_id(waiting.split.partition))
+        return resolve_partition(verdict, waiting.split, seen, founded, position)
+    return resolve_topic(verdict, seen, founded, snapshot.position, ledger.parked.keys())
