@@ -1,8 +1,9 @@
 """Counts a batch on Spark with the same reader and kernel, inside `mapInArrow`: no Spark Kafka jar, also over Connect.
 
-Two stages. The first reads and counts pieces of the splits and emits (window, word, count) partials; Spark brings
-equal words together; the second sums and writes each partition, sorted, as files of the batch's attempt. Only file
-names and proofs come back to the driver, so nothing there grows with the number of words.
+Two stages. The first reads and counts pieces of the splits and divides the partial counts into shares by word; Spark
+brings equal shares together; the second sums and writes each share, sorted, as files of the batch's attempt. Only file
+names and proofs come back to the driver, so nothing there grows with the number of words. Between the stages Spark sees
+a few rows of a megabyte each instead of a row a word: its own rows, hashes and copies would cost as much as the count.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
@@ -32,6 +34,7 @@ from wordtide.batch import (
     SplitProof,
 )
 from wordtide.counting.accumulate import Accumulator
+from wordtide.counting.kernel import int64s
 from wordtide.counting.local import Target, count_splits
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.errors import EnvironmentProblem, PlanAgain, WordtideError
@@ -45,12 +48,12 @@ if TYPE_CHECKING:
 PIECES_A_TASK = 2
 """More pieces balance better, fewer make smaller partials."""
 
-_PARTIAL = pa.schema([("window_start", pa.int64()), ("word", pa.string()), ("count", pa.int64())])
-_PARTIAL_DDL = "window_start bigint, word string, count bigint"
+_ROWS = pa.schema([("window", pa.int64()), ("word", pa.string()), ("count", pa.int64())])
+# A row holds either count rows of one share, as an Arrow message, or news from a task: proofs, or what ended it.
+_PARTIAL = pa.schema([("share", pa.int32()), ("rows", pa.binary()), ("news", pa.string())])
+_PARTIAL_DDL = "share int, rows binary, news string"
 _RESULT = pa.schema([("what", pa.string()), ("json", pa.string())])
 _RESULT_DDL = "what string, json string"
-# Partials with this window are not counts but news from a task: proofs, or the error that ended it.
-_NEWS = -(2**63)
 
 
 class SparkEngine:
@@ -80,11 +83,10 @@ class SparkEngine:
         started = time.monotonic()
         pieces = reader.cut(batch.splits, self._tasks * PIECES_A_TASK)
         partials = spark.range(0, len(pieces), 1, len(pieces)).mapInArrow(
-            _CountPieces(tuple(tuple(piece) for piece in pieces), reader, tokenizer),
+            _CountPieces(tuple(tuple(piece) for piece in pieces), reader, tokenizer, self._tasks),
             _PARTIAL_DDL,
         )
-        # Not groupBy().sum(): the second stage adds up anyhow, and Spark's own aggregate costs a fifth of the whole.
-        together = partials.repartition("window_start", "word")
+        together = partials.repartitionById(self._tasks, "share")
         try:
             rows = together.mapInArrow(_WriteSums(target), _RESULT_DDL).collect()
         except (PySparkException, Py4JError, OSError) as error:
@@ -102,6 +104,7 @@ class _CountPieces:
     pieces: tuple[tuple[Split, ...], ...]
     reader: SplitReader
     tokenizer: Tokenizer
+    shares: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -116,11 +119,19 @@ class _CountPieces:
         with Accumulator() as counts:
             tally = count_splits(self.reader, piece, self.tokenizer, counts)
             for rows in counts.result():
-                window, word, count = (rows.column(name) for name in ("window_start", "word", "count"))
-                yield pa.record_batch([window.cast(pa.int64()), word, count], schema=_PARTIAL)
+                yield from self._shared(rows)
             words = counts.words
         proofs = [asdict(proof) for proof in tally.proofs]
         yield _news(index, "proofs", {"words": words, "invalid": tally.invalid, "proofs": proofs})
+
+    def _shared(self, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        window, word, count = (rows.column(name) for name in ("window_start", "word", "count"))
+        whole = pa.record_batch([window.cast(pa.int64()), word, count], schema=_ROWS)
+        share_of = shares_of(word, self.shares)
+        for share in range(self.shares):
+            mine = whole.take(int64s(np.flatnonzero(share_of == share)))
+            if len(mine):
+                yield pa.record_batch([[share], [mine.serialize().to_pybytes()], [None]], schema=_PARTIAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +144,13 @@ class _WriteSums:
         target = self.target
         with Accumulator() as sums:
             for batch in batches:
-                table = pa.table(batch.columns, names=["window", "word", "count"])
-                is_news = pc.equal(table.column("window"), _NEWS)
-                news = table.filter(is_news)
-                if len(news):
-                    yield _result([json.loads(text) for text in news.column("word").to_pylist()])
-                    table = table.filter(pc.invert(is_news))
-                if len(table):
-                    sums.add_table(table)
+                _, messages, news = batch.columns
+                if len(news) > news.null_count:
+                    yield _result([json.loads(text) for text in news.drop_null().to_pylist()])
+                for message in messages.drop_null():
+                    # A copy, because inside the column its integers need not be aligned.
+                    rows = pa.ipc.read_record_batch(pa.py_buffer(message.as_py()), _ROWS)
+                    sums.add_table(pa.Table.from_batches([rows]))
             try:
                 # A retried or speculative task must not write where its twin does.
                 tag = f"-{uuid.uuid4().hex}"
@@ -169,7 +179,24 @@ class _WriteSums:
 
 def _news(index: int, what: str, content: dict[str, Any]) -> pa.RecordBatch:
     text = json.dumps({"what": what, "piece": index, **content}, sort_keys=True)
-    return pa.record_batch([[_NEWS], [text], [0]], schema=_PARTIAL)
+    return pa.record_batch([[index], [None], [text]], schema=_PARTIAL)
+
+
+def shares_of(words: pa.StringArray, shares: int) -> npt.NDArray[np.int64]:
+    """Return each word's share, by a hash of its length and of its first and last eight bytes."""
+    _, bounds, data = words.buffers()
+    offsets = np.frombuffer(bounds, np.int32)[words.offset : words.offset + len(words) + 1]
+    padded = np.zeros(int(offsets[-1]) + 16, np.uint8)
+    padded[8:-8] = np.frombuffer(data, np.uint8)[: offsets[-1]]
+    loads = np.ndarray((len(padded) - 7,), np.dtype("<u8"), padded, strides=(1,))
+    lengths = np.diff(offsets).astype(np.uint64)
+    # Bytes of the word before, which are the lower ones, are shifted out.
+    last = loads[offsets[1:]] >> (np.uint64(8) * (np.uint64(8) - np.minimum(lengths, np.uint64(8))))
+    first = np.where(lengths > 8, loads[offsets[:-1] + 8], np.uint64(0))
+    mixed = ((last ^ lengths) * np.uint64(0x9E3779B97F4A7C15)) ^ first
+    mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
+    share: npt.NDArray[np.int64] = ((mixed >> np.uint64(32)) * np.uint64(shares) >> np.uint64(32)).astype(np.int64)
+    return share
 
 
 def _result(items: Sequence[dict[str, Any]]) -> pa.RecordBatch:
