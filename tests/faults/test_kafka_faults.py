@@ -510,6 +510,7 @@ def test_a_broker_that_came_later_is_found_on_a_connection_that_was_kept(
 def test_a_leader_that_cannot_be_reached_does_not_keep_the_other_partitions(
     own: Place, second: OwnBroker, spread: Stream
 ) -> None:
+    own.drain(spread)
     for partition in (0, 1):
         own.produce(spread, ["a"] * 4, partition=partition)
     assert second.proxy is not None
