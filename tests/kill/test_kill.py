@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +18,26 @@ import dagster as dg
 import pytest
 from confluent_kafka import Producer
 
-from tests.support import Place, assert_contiguous, assert_numbered, some_lines, topic_of, unique, words_of
+from tests.support import (
+    Place,
+    assert_contiguous,
+    assert_no_orphan_visible,
+    assert_numbered,
+    some_lines,
+    topic_of,
+    unique,
+    words_of,
+)
 from wordtide.config import PROJECT_ROOT, Stream
 from wordtide.drain import Step
-from wordtide.table.commit import WordCounts
+from wordtide.testing.child import Orders
+from wordtide.testing.crash import Life, events_of
 
 PARTITIONS = 3
 SLOTS = ("left", "right")
+DEFINITIONS = "platform_defs.definitions:build_definitions"
 ORDERS: list[Step | None] = [*Step, Step.COMMIT, None]
 """Steps to be killed in; None: from outside, at any moment. There are four cases: 24 kills in all."""
-ATTEMPT = re.compile(r"\d+-[0-9a-f]{32}")
-"""How a file of an attempt is named: batch number and uuid; compaction's are named otherwise."""
 DAGSTER_YAML = """\
 telemetry: {enabled: false}
 # A tail of the output beside each run would be left behind by a kill.
@@ -72,19 +77,14 @@ class Feed:
 
 
 @dataclass
-class Life:
+class Player:
     """One process, from its start as a spare to its end."""
 
-    process: subprocess.Popen[str]
+    life: Life
     number: int = 0
     step: Step | None = None
     began: float = 0.0
     doomed_at: float | None = None
-
-    def ready(self) -> bool:
-        """Whether it has imported everything; bounded by the test's own deadline."""
-        os.set_blocking(self.process.stdout.fileno(), False)  # type: ignore[union-attr]
-        return self.process.stdout.readline() == "ready\n"  # type: ignore[union-attr]
 
 
 class Arena:
@@ -107,8 +107,8 @@ class Arena:
         self._chance = random.Random(seed)
         self._orders = list(ORDERS)
         self._chance.shuffle(self._orders)
-        self._spares: list[Life] = []
-        self.playing: dict[str, Life] = {}
+        self._spares: list[Player] = []
+        self.playing: dict[str, Player] = {}
         self.kills = 0
         self.ends: list[int] = []
         self._lives = 0
@@ -135,80 +135,62 @@ class Arena:
 
     def events(self, what: str) -> list[dict[str, Any]]:
         """Return what the children said."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [line for line in lines if line["what"] == what]
+        return [event for event in events_of(self.log) if event["what"] == what]
 
     def tend(self) -> None:
         """Start what is missing, kill whose time has come, bury the dead."""
         awake = {event["life"] for event in self.events("awake")}
         for slot in SLOTS:
-            life = self.playing.get(slot)
-            if life is not None and life.step is None and life.doomed_at is None and life.number in awake:
-                life.doomed_at = time.monotonic() + self._chance.uniform(0.0, 2.0)
-            if life is not None and life.process.poll() is not None:
-                self._bury(slot, life)
-                life = None
-            if life is None and self._orders and self._spares and self._spares[0].ready():
+            player = self.playing.get(slot)
+            if player is not None and player.step is None and player.doomed_at is None and player.number in awake:
+                player.doomed_at = time.monotonic() + self._chance.uniform(0.0, 2.0)
+            if player is not None and player.life.process.poll() is not None:
+                self._bury(slot, player)
+                player = None
+            if player is None and self._orders and self._spares and self._spares[0].life.ready():
                 self._send(slot, self._spares.pop(0))
-            elif life is not None and life.doomed_at is not None and time.monotonic() > life.doomed_at:
-                life.process.kill()
-            elif life is not None and time.monotonic() - life.began > LIFE_SECONDS:
-                life.process.send_signal(signal.SIGABRT)
-                life.process.wait(30)
+            elif player is not None and player.doomed_at is not None and time.monotonic() > player.doomed_at:
+                player.life.process.kill()
+            elif player is not None and time.monotonic() - player.began > LIFE_SECONDS:
+                player.life.process.send_signal(signal.SIGABRT)
+                player.life.process.wait(30)
                 stacks = (self._folder / "children.txt").read_text()[-6000:]
-                raise AssertionError(f"never reached {life.step}; where it was:\n{stacks}")
+                raise AssertionError(f"never reached {player.step}; where it was:\n{stacks}")
         while len(self._spares) < min(2, len(self._orders)):
-            self._spares.append(self._start())
+            output = self._folder / "children.txt"
+            self._spares.append(Player(Life(self._environment, output, DEFINITIONS)))
 
-    def _start(self) -> Life:
-        with (self._folder / "children.txt").open("a") as output:
-            return Life(
-                subprocess.Popen(
-                    [sys.executable, str(Path(__file__).with_name("child.py"))],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=output,
-                    env=self._environment,
-                    text=True,
-                )
-            )
-
-    def _send(self, slot: str, life: Life) -> None:
-        step = self._orders.pop()
+    def _send(self, slot: str, player: Player) -> None:
         self._lives += 1
-        orders = {
-            "slot": slot,
-            "life": self._lives,
-            "step": step,
-            "stream": self._stream,
-            "occurrence": self._chance.randrange(3, 7),
-            "seed": self._chance.random(),
-            "log": str(self.log),
-        }
-        life.number, life.step, life.began = self._lives, step, time.monotonic()
-        assert life.process.stdin is not None
-        life.process.stdin.write(json.dumps(orders) + "\n")
-        life.process.stdin.flush()
-        self.playing[slot] = life
+        player.number, player.step, player.began = self._lives, self._orders.pop(), time.monotonic()
+        player.life.send(
+            Orders(
+                (self._stream,),
+                str(self.log),
+                player.step,
+                self._chance.randrange(3, 7),
+                seed=self._chance.random(),
+                compact_every=3,
+                slot=slot,
+                life=player.number,
+            )
+        )
+        self.playing[slot] = player
 
-    def _bury(self, slot: str, life: Life) -> None:
-        code = life.process.returncode
+    def _bury(self, slot: str, player: Player) -> None:
+        code = player.life.end()
         if code == -signal.SIGKILL:
             self.kills += 1
         else:
             self.ends.append(code)
             # Its order was not carried out.
-            self._orders.insert(0, life.step)
-        for pipe in (life.process.stdin, life.process.stdout):
-            with suppress(BrokenPipeError):
-                pipe.close()  # type: ignore[union-attr]
+            self._orders.insert(0, player.step)
         del self.playing[slot]
 
     def close(self) -> None:
         """End every process that is left."""
-        for life in [*self._spares, *self.playing.values()]:
-            life.process.kill()
-            life.process.wait(30)
+        for player in [*self._spares, *self.playing.values()]:
+            player.life.end()
         self._spares, self.playing = [], {}
 
 
@@ -220,31 +202,6 @@ def arena(stream: str, folder: Path, home: Path, seed: int) -> Iterator[Arena]:
         yield held
     finally:
         held.close()
-
-
-def log_of(table: WordCounts) -> list[dict[str, Any]]:
-    """Return every action of a table's log, oldest first."""
-    entries = sorted(
-        file.path for file in table.storage.list_files(f"{table.root}/_delta_log") if file.path.endswith(".json")
-    )
-    content = [b"".join(table.storage.read_range(path, 0, 1 << 30)) for path in entries]
-    return [json.loads(line) for entry in content for line in entry.splitlines()]
-
-
-def attempts_on_disk(table: WordCounts) -> set[str]:
-    """Return the attempts that have written files, winners and orphans."""
-    return {found[0] for file in table.storage.list_files(table.root) if (found := ATTEMPT.search(file.path))}
-
-
-def assert_no_orphan_visible(table: WordCounts, rows: list[dict[str, Any]]) -> int:
-    """Assert that the log names files of winning attempts only; return how many attempts are orphans."""
-    winners = {f"{row['batch']}-{row['attempt']}" for row in rows if row["batch"] > 0}
-    added = Counter(
-        action["add"]["path"] for action in log_of(table) if "add" in action and action["add"]["dataChange"]
-    )
-    assert set(added.values()) == {1}
-    assert {found[0] for path in added if (found := ATTEMPT.search(path))} == winners
-    return len(attempts_on_disk(table) - winners)
 
 
 def make_stream(kind: str, where: str, place: Place) -> Stream:

@@ -123,7 +123,7 @@ def test_nobody_reading_its_messages_does_not_stop_it(shell: Shell, server: Line
         server.accept().send(b"still here\n")
         wait_until("it has landed", lambda: lines_landed_so_far(shell.folder / "landing"))
         process.send_signal(signal.SIGTERM)
-        process.wait(SECONDS)
+        assert process.wait(SECONDS) == 0
 
 
 def test_what_cannot_be_landed_at_the_end_is_an_error(shell: Shell, server: LineServer) -> None:

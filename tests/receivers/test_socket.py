@@ -7,20 +7,21 @@ import socket as sockets
 import ssl
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.faults.disks import KINDS, Disk, disk_of
 from tests.receivers.support import HOST, LineServer, files_in, lines_in, lines_landed, receiving
-from tests.support import Place, some_lines, unique, wait_until, words_of
+from tests.support import SECONDS, Place, some_lines, unique, wait_until, words_of
 from wordtide.errors import ConfigError
 from wordtide.receivers import landing, socket
 from wordtide.receivers.socket import Server, tls_context
-from wordtide.storage import HdfsAddress, HdfsStorage, LocalStorage, storage_for
+from wordtide.storage import HdfsAddress, HdfsStorage, LocalStorage
 from wordtide.testing.network import Proxy
 
 LOCAL = LocalStorage()
@@ -140,38 +141,45 @@ def test_a_line_too_long_for_memory_keeps_its_words(server: LineServer, tmp_path
     assert words_of(line.decode() for line in lines_landed(tmp_path)) == Counter([*words, "short"])
 
 
-def test_told_to_stop_it_waits_for_the_end_of_a_line(server: LineServer, tmp_path: Path) -> None:
+def test_told_to_stop_it_waits_for_the_end_of_a_line(
+    server: LineServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "_TICK_SECONDS", 0.05)
+    monkeypatch.setattr(socket, "_REST_SECONDS", SECONDS)
     with receiving(server.address, LOCAL, tmp_path, max_age_s=3600) as running:
         peer = server.accept()
         peer.send(b"one\ntw")
         running.wait(received_bytes=6)
-        peer.send(b"o\nthr")
-    assert lines_landed(tmp_path) == [b"one", b"two", b"thr"]
+        # Many turns after it has been told.
+        threading.Timer(0.5, lambda: peer.send(b"o\n")).start()
+    assert lines_landed(tmp_path) == [b"one", b"two"]
+
+
+def test_told_to_stop_it_lands_a_line_whose_end_does_not_come(server: LineServer, tmp_path: Path) -> None:
+    with receiving(server.address, LOCAL, tmp_path, max_age_s=3600) as running:
+        server.accept().send(b"one\ntw")
+        running.wait(received_bytes=6)
+    assert lines_landed(tmp_path) == [b"one", b"tw"]
 
 
 def test_told_to_stop_it_leaves_a_server_that_never_pauses_at_a_lines_end(server: LineServer, tmp_path: Path) -> None:
     line = b"x" * 99
-    # More than both kernels and the receiver take within its last second.
-    sender_ends = (ConnectionError, TimeoutError)
-    with ExitStack() as stack:
-        running = stack.enter_context(receiving(server.address, LOCAL, tmp_path))
-        peer = server.accept()
-        peer.send(line + b"\n")
-        running.wait(received_bytes=100)
+    stack = ExitStack()
+    running = stack.enter_context(receiving(server.address, LOCAL, tmp_path))
+    peer = server.accept()
 
-        def send() -> None:
-            try:
-                for _ in range(1_000_000):
-                    peer.send((line + b"\n") * 3 + line[:50])
-                    peer.send(line[50:] + b"\n")
-            except sender_ends:
-                return
+    def send() -> None:
+        # Until it is hung up on. There is an unfinished line at every moment.
+        with suppress(ConnectionError):
+            peer.send(line[:50])
+            while True:
+                peer.send(line[50:] + b"\n" + line[:50])
 
-        sender = threading.Thread(target=send)
-        sender.start()
+    sender = threading.Thread(target=send)
+    sender.start()
+    with stack:
         wait_until("it flows", lambda: running.now.received_bytes > 10_000)
-        stack.close()
-        sender.join(30)
+    sender.join(SECONDS)
     assert set(lines_landed(tmp_path)) == {line}
 
 
@@ -197,27 +205,34 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
 
 
 def test_a_full_disk_stops_the_reading_and_nothing_is_lost(server: LineServer, disk: Disk) -> None:
-    lines = some_lines(4000)
+    lines = some_lines(40_000)
+    rest = encoded(lines[10:])
+    assert len(rest) > 2 * socket.READ_BYTES
     root = disk.folder / "landing"
     with receiving(server.address, LOCAL, root, max_bytes=20_000) as running:
         peer = server.accept()
         peer.send(encoded(lines[:10]))
         running.wait(events=10)
         disk.fill()
-        peer.send(encoded(lines[10:]))
+        sender = threading.Thread(target=peer.send, args=(rest,))
+        sender.start()
         running.wait_said("no space left")
         wait_until("memory is full", lambda: running.now.waiting_bytes >= 40_000)
+        time.sleep(0.2)
+        assert running.now.waiting_bytes < 40_000 + socket.READ_BYTES
         assert running.now.events == 10
         disk.free()
-        running.wait(events=4000, waiting_bytes=0)
+        running.wait(events=40_000, waiting_bytes=0)
         running.wait_said("landing again")
+        sender.join(SECONDS)
     assert [line.decode() for line in lines_landed(root)] == lines
     assert len([line for line in running.said if "connected" not in line]) == 2
 
 
 def test_hdfs_gets_the_lines_and_they_wait_while_it_is_away(server: LineServer, place: Place) -> None:
     lines = some_lines(2000)
-    direct, root = storage_for(f"hdfs:///{unique('received')}/new", place.hdfs)
+    stream = place.folder_stream(landing=f"hdfs:///{unique('received')}")
+    direct, root = place.landing(stream)
     with Proxy(place.hdfs.url.removeprefix("hdfs://")) as proxy:
         storage = HdfsStorage(HdfsAddress(f"hdfs://{proxy.address}", place.hdfs.webhdfs))
         with receiving(server.address, storage, root, max_bytes=4000) as running:
@@ -231,6 +246,8 @@ def test_hdfs_gets_the_lines_and_they_wait_while_it_is_away(server: LineServer, 
             running.wait(events=2000)
     landed = [line for content in files_in(direct, root) for line in lines_in(content)]
     assert [line.decode() for line in landed] == lines
+    place.drain(stream)
+    assert place.counted(stream) == words_of(lines)
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,8 @@ class TopicFeed:
 
     def delete_below(self, partition: int, offset: int) -> None:
         """Delete a partition's records below an offset, as retention does."""
-        self._account.deleted[self.topic_id, partition] = offset
+        key = (self.topic_id, partition)
+        self._account.deleted[key] = max(offset, self._account.deleted.get(key, 0))
         topics.delete_records(self._broker, self.topic, {partition: offset})
 
     def recreate(self, partitions: int) -> None:

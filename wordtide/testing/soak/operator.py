@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 
 from wordtide.batch import Decision, FileSplit, KafkaSplit, Verdict
 from wordtide.config import Stream
@@ -36,6 +37,7 @@ class Operator:
         self._source: Source = place.source(stream)
         self._ledger: Ledger | None = None
         self._due: dict[str, float] = {}
+        self._tried: Counter[tuple[tuple[Verdict, ...], Verdict]] = Counter()
 
     def parked(self) -> dict[str, ParkedSince]:
         """Return what is parked."""
@@ -60,7 +62,9 @@ class Operator:
             verdicts = [Verdict.SKIP, Verdict.RECOUNT]
         else:
             verdicts = [Verdict.SKIP, Verdict.FROM_EARLIEST]
-        verdict = self._chance.choice(verdicts)
+        # Each as often as the others: a recreated topic is rare enough.
+        verdict = min(verdicts, key=lambda verdict: (self._tried[tuple(verdicts), verdict], self._chance.random()))
+        self._tried[tuple(verdicts), verdict] += 1
         try:
             committed = resolve(self._stream, self._source, self._table, what, Decision(verdict, NAME))
         except WordtideError as error:
