@@ -136,6 +136,20 @@ def test_a_batch_of_the_topic_that_was_there_before_is_not_compared_with_the_new
     assert [len(difference.rows) for difference in replay(place, stream, of_batch(last))] == [0]
 
 
+def test_a_topic_made_anew_with_fewer_partitions_is_refused_before_it_is_read(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = place.topic_stream(partitions=2)
+    place.produce(stream, some_lines(10), partition=1)
+    place.drain(stream)
+    delete_topic(place.cluster, topic_of(stream))
+    create_topic(place.cluster, topic_of(stream), 1)
+    # A partition that is not there sends nothing, and a reader would wait for it.
+    monkeypatch.setattr("wordtide.repair.recount.count_splits", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(DecisionRefused, match="recreated"):
+        replay(place, stream, of_batch(1))
+
+
 def test_a_correction_of_another_operator_meanwhile_is_not_added_to(place: Place) -> None:
     stream = place.topic_stream()
     place.produce(stream, some_lines(100))

@@ -23,7 +23,7 @@ _CONNECT_SECONDS = 10.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 # A peer that vanished without a word is noticed after a minute: a quiet one answers these probes.
 _PROBE_AFTER, _PROBE_EVERY, _PROBES = 30, 10, 3
-_REST_SECONDS = 1.0
+_REST_SECONDS, _REST_TICK_SECONDS = 1.0, 0.1
 _REST_BYTES = 16 << 20
 
 
@@ -182,7 +182,7 @@ class SocketReceiver:
 
         From a server that never pauses, up to a line's end: what comes after it was never asked for.
         """
-        connection.settimeout(_REST_SECONDS / 10)
+        connection.settimeout(_REST_TICK_SECONDS)
         begun = time.monotonic()
         taken = 0
         while True:
