@@ -37,8 +37,8 @@ from wordtide.config import PROJECT_ROOT, Stream
 from wordtide.drain import Step
 from wordtide.embedded.cluster import ClusterAddress
 
-SECONDS = 60.0
-SPARK_SECONDS = 180.0
+SECONDS = 120.0
+LONG_SECONDS = 240.0
 
 # From a process that has imported everything a life takes a moment to begin.
 FORKS = multiprocessing.get_context("forkserver")
@@ -200,7 +200,7 @@ def deaths(cluster: ClusterAddress, tmp_path_factory: pytest.TempPathFactory) ->
     said = place.folder / "said.json"
     process = FORKS.Process(target=spark_deaths, args=(str(place.folder / "streams.yaml"), cluster.kafka, str(said)))
     process.start()
-    process.join(SPARK_SECONDS)
+    process.join(LONG_SECONDS)
     process.kill()
     process.join(SECONDS)
     assert process.exitcode == 0
@@ -319,11 +319,11 @@ def test_dagster_without_its_code_server_or_daemon_counts_on_and_goes_on_at_the_
         wait_until(
             "what was sent is counted",
             lambda: place.table(stream).open() is not None and place.counted(stream) == words_of(lines),
-            SPARK_SECONDS,
+            LONG_SECONDS,
         )
 
     with DagsterDev(log=place.folder / "first.log") as dev:
-        dev.wait_ready()
+        dev.wait_ready(LONG_SECONDS)
         send_and_wait_until_counted()
         kill(dev, "dagster code-server start", "dagster api grpc")
         send_and_wait_until_counted()
@@ -336,7 +336,7 @@ def test_dagster_without_its_code_server_or_daemon_counts_on_and_goes_on_at_the_
         send_and_wait_until_counted()
     # The run was killed with what was left of the first; its stream is not held for long.
     with DagsterDev(log=place.folder / "second.log") as dev:
-        dev.wait_ready()
+        dev.wait_ready(LONG_SECONDS)
         send_and_wait_until_counted()
     assert len({row["run_id"] for row in place.ledger(stream)}) == 2
     assert_exact(place, stream, lines)

@@ -13,11 +13,21 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from tests.support import Place, assert_numbered, some_lines, words_of
 from wordtide.errors import SourceUnavailable
 
-ERRORS = [CommitFailedError("a version 9 already exists"), DeltaError("checkpoint failed"), OSError("connection reset")]
+
+class PanicException(BaseException):
+    """A panic of delta-rs, which is no Exception."""
+
+
+ERRORS = [
+    CommitFailedError("a version 9 already exists"),
+    DeltaError("checkpoint failed"),
+    OSError("connection reset"),
+    PanicException("Cannot read past end of the file"),
+]
 
 
 def fail_once(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, *, before: Callable[[], None] | None, commits: bool
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, *, before: Callable[[], None] | None, commits: bool
 ) -> list[str]:
     """Have the next commit raise, after it happened or not; return the calls made."""
     original = DeltaTable.create_write_transaction
@@ -40,7 +50,7 @@ def fail_once(
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_an_error_after_a_commit_that_happened_does_not_count_twice(
-    place: Place, monkeypatch: pytest.MonkeyPatch, error: Exception
+    place: Place, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     stream = place.topic_stream(partitions=2)
     lines = some_lines(50)
@@ -65,7 +75,7 @@ def test_a_conflict_that_was_real_is_planned_again(place: Place, monkeypatch: py
 
 @pytest.mark.parametrize("error", ERRORS[1:], ids=lambda error: type(error).__name__)
 def test_an_error_without_a_commit_publishes_nothing_and_the_next_drain_goes_on(
-    place: Place, monkeypatch: pytest.MonkeyPatch, error: Exception
+    place: Place, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     stream = place.topic_stream(partitions=2)
     lines = some_lines(50)
@@ -81,7 +91,7 @@ def test_an_error_without_a_commit_publishes_nothing_and_the_next_drain_goes_on(
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_a_rival_with_equal_transactions_is_not_taken_for_oneself(
-    place: Place, monkeypatch: pytest.MonkeyPatch, error: Exception
+    place: Place, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     stream = place.topic_stream(partitions=2)
     lines = some_lines(50)
@@ -111,3 +121,24 @@ def test_an_attempt_deletes_nothing_once_commit_was_called(place: Place, monkeyp
     # And it may have been committed after all, later than anybody looked: nobody else writes to the same paths.
     place.drain(stream)
     assert left < set(root.rglob("*.parquet")) - before
+
+
+@pytest.mark.parametrize(("panics", "opened"), [(2, True), (3, False)])
+def test_a_table_whose_log_is_replaced_while_it_is_opened_is_opened_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch, panics: int, opened: bool
+) -> None:
+    stream = place.topic_stream()
+    place.drain(stream)
+    original, left = DeltaTable.__init__, iter(range(panics))
+
+    def init(handle: DeltaTable, *arguments: Any, **options: Any) -> None:
+        if next(left, None) is not None:
+            raise ERRORS[-1]
+        original(handle, *arguments, **options)
+
+    monkeypatch.setattr(DeltaTable, "__init__", init)
+    if opened:
+        assert place.table(stream).open() is not None
+    else:
+        with pytest.raises(SourceUnavailable, match="panicked"):
+            place.table(stream).open()

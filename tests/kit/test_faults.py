@@ -11,11 +11,13 @@ from confluent_kafka import KafkaException
 from tests.support import Place, unique
 from wordtide.config import Stream
 from wordtide.embedded.ports import listening
+from wordtide.errors import SourceUnavailable
 from wordtide.storage import HdfsAddress, HdfsStorage
 from wordtide.testing import topics
 from wordtide.testing.files import SlowWriter, append, late_rename, rewrite
 from wordtide.testing.network import Proxy, silent
 from wordtide.testing.servers import Broker, Hdfs
+from wordtide.wiring import open_table
 
 
 @pytest.fixture(params=["local", "hdfs"])
@@ -121,3 +123,18 @@ def test_a_slow_writers_file_is_open_until_it_is_finished(place: Place) -> None:
         assert writer.finish().length == block + 2
     place.drain(stream)
     assert place.counted(stream) == {"x" * (block - 1): 1, "y": 1}
+
+
+def test_a_table_that_cannot_be_reached_any_more_says_so_in_one_line(place: Place) -> None:
+    stream = place.topic_stream(tables=f"hdfs:///{unique('tables')}")
+    place.drain(stream)
+    with Proxy(place.cluster.hdfs.removeprefix("hdfs://")) as proxy:
+        table = open_table(stream, HdfsAddress(f"hdfs://{proxy.address}", place.cluster.webhdfs))
+        snapshot = table.snapshot()
+        assert snapshot is not None
+        with proxy.closed():
+            for ask in (table.snapshot, lambda: snapshot.position("kafka/nobody")):
+                with pytest.raises(SourceUnavailable, match="is its file system up") as caught:
+                    ask()
+                assert "\n" not in str(caught.value)
+        assert table.snapshot() is not None

@@ -30,7 +30,7 @@ def origin(tmp_path: Path) -> Path:
 
 
 def test_streams_keep_their_names_and_keys_and_get_places_of_their_own(place: Place, origin: Path) -> None:
-    first, second = place.own(origin, partitions=3), place.own(origin)
+    first, second = place.own(origin, partitions=3), place.own(str(origin))
     assert list(first) == ["news", "again", "articles", "notes"]
     news, articles, notes = (first[name].config for name in ("news", "articles", "notes"))
     assert (news.interval, news.tokenizer, notes.max_bytes) == (2.0, "words", 3_000_000)

@@ -12,7 +12,7 @@ import pytest
 from wordtide.config import PROJECT_ROOT
 
 TESTS = """\
-def test_soak(wordtide_soak):
+def test_soak(wordtide_place, wordtide_soak):
     assert False
 
 def test_fixtures(request):
@@ -39,16 +39,17 @@ def entry_points() -> str:
     return "[pytest11]\n" + "".join(f"{name} = {module}\n" for name, module in found.items())
 
 
-def run(project: Path, *arguments: str) -> str:
+def run(project: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(project / "site"), str(PROJECT_ROOT)])}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *arguments]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", f"--basetemp={project}/temporary"]
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=120).stdout
 
 
-def test_its_fixtures_are_there_and_no_soak_runs_unasked(project: Path) -> None:
+def test_its_fixtures_are_there_and_no_soak_runs_or_starts_a_server_unasked(project: Path) -> None:
     said = run(project)
     assert "1 passed, 1 skipped" in said, said
     assert "no soak without --soak" in said
+    assert not list(project.glob("temporary/cluster*"))
 
 
 def test_a_conftest_may_name_it_as_well(project: Path) -> None:

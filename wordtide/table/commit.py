@@ -23,6 +23,7 @@ from wordtide.storage import FileInfo, Storage
 from wordtide.storage.local import NO_ROOM
 from wordtide.table.files import utc_now, write_batch_row
 from wordtide.table.ledger import Ledger, batch_row, describe, fingerprint, founding_row
+from wordtide.table.panics import PANICKED, panics_as_errors
 from wordtide.table.rows import catch_up, read_batch_rows
 from wordtide.table.schema import FORMAT, PARTITION_BY, SCHEMA
 
@@ -34,6 +35,8 @@ STALE_PLAN = RETENTION / 4
 """A commit may name files that a vacuum has deleted, and Delta would accept it: older plans are made again."""
 COMMIT_RETRIES = 15
 """Rebases of an append over commits that share no ``txn`` with it, such as a compaction."""
+OPENINGS = 3
+"""Attempts at a table whose log is replaced under delta-rs's eyes."""
 _FULL = re.compile(rf"No space left|os error ({'|'.join(map(str, sorted(NO_ROOM)))})\b")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -71,7 +74,8 @@ class Snapshot:
     def position(self, app_id: str) -> int | None:
         """Return the stored version of a ``txn`` id."""
         try:
-            return self.handle.transaction_version(app_id)
+            with panics_as_errors():
+                return self.handle.transaction_version(app_id)
         except (DeltaError, OSError) as error:
             detail = " ".join(_COLOUR.sub("", str(error)).split())[:300]
             raise SourceUnavailable(f"table {self.handle.table_uri}: {detail}; is its file system up?") from error
@@ -133,12 +137,16 @@ class WordCounts:
 
     def open(self) -> DeltaTable | None:
         """Return a fresh handle, or None if there is no table."""
-        try:
-            return DeltaTable(self.uri)
-        except TableNotFoundError:
-            return None
-        except (DeltaError, OSError) as error:
-            raise self._unreachable(error) from error
+        for attempt in range(1, OPENINGS + 1):
+            try:
+                with panics_as_errors():
+                    return DeltaTable(self.uri)
+            except TableNotFoundError:
+                break
+            except (DeltaError, OSError) as error:
+                if PANICKED not in str(error) or attempt == OPENINGS:
+                    raise self._unreachable(error) from error
+        return None
 
     def _entry(self, version: int) -> FileInfo | None:
         try:
@@ -161,17 +169,18 @@ class WordCounts:
         transactions = [Transaction(txn.app_id, txn.after) for txn in founding.transactions]
         try:
             self.storage.mkdirs(self.root)
-            write_deltalake(
-                self.uri,
-                pa.Table.from_pylist([full], schema=SCHEMA),
-                mode="error",
-                partition_by=PARTITION_BY,
-                description=FORMAT,
-                configuration=CONFIGURATION,
-                commit_properties=CommitProperties(
-                    app_transactions=[*transactions, Transaction(BATCH_APP, 0)], max_commit_retries=0
-                ),
-            )
+            with panics_as_errors():
+                write_deltalake(
+                    self.uri,
+                    pa.Table.from_pylist([full], schema=SCHEMA),
+                    mode="error",
+                    partition_by=PARTITION_BY,
+                    description=FORMAT,
+                    configuration=CONFIGURATION,
+                    commit_properties=CommitProperties(
+                        app_transactions=[*transactions, Transaction(BATCH_APP, 0)], max_commit_retries=0
+                    ),
+                )
         except (DeltaError, OSError) as error:
             if self.open() is None:
                 raise self._unreachable(error) from error
@@ -209,17 +218,18 @@ class WordCounts:
             # Versions of a table founded anew are numbered alike, and Delta would accept the commit.
             raise PlanAgain(f"table {self.uri} was deleted or founded anew after batch {batch.number} was planned")
         try:
-            handle.create_write_transaction(
-                [AddAction(file.path, file.size, file.partition, now_ms, True, file.stats) for file in files],
-                "append",
-                SCHEMA,
-                PARTITION_BY,
-                commit_properties=CommitProperties(
-                    custom_metadata={"wordtide.batch": str(batch.number), "wordtide.run": run_id},
-                    max_commit_retries=COMMIT_RETRIES,
-                    app_transactions=[Transaction(txn.app_id, txn.after) for txn in batch.transactions],
-                ),
-            )
+            with panics_as_errors():
+                handle.create_write_transaction(
+                    [AddAction(file.path, file.size, file.partition, now_ms, True, file.stats) for file in files],
+                    "append",
+                    SCHEMA,
+                    PARTITION_BY,
+                    commit_properties=CommitProperties(
+                        custom_metadata={"wordtide.batch": str(batch.number), "wordtide.run": run_id},
+                        max_commit_retries=COMMIT_RETRIES,
+                        app_transactions=[Transaction(txn.app_id, txn.after) for txn in batch.transactions],
+                    ),
+                )
         except (DeltaError, OSError) as error:
             self._settle(batch, error)
         self.sync_log(snapshot.version + 1)
@@ -266,7 +276,8 @@ class WordCounts:
     @contextmanager
     def _answers(self) -> Iterator[None]:
         try:
-            yield
+            with panics_as_errors():
+                yield
         except (DeltaError, OSError, pa.ArrowException) as error:
             raise self._unreachable(error) from error
 

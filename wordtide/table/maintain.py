@@ -19,6 +19,7 @@ from wordtide.batch import DataFile
 from wordtide.errors import WordtideError
 from wordtide.table.commit import RETENTION, WordCounts
 from wordtide.table.files import ROWS_A_FILE, write_merged
+from wordtide.table.panics import panics_as_errors
 from wordtide.table.schema import BATCH_SCHEMA, COUNT_SCHEMA, PARTITION_BY, SCHEMA
 
 log = logging.getLogger("wordtide")
@@ -51,18 +52,23 @@ def compact_if_needed(table: WordCounts, live_files: int = LIVE_FILES) -> bool:
     Losing against another writer is no error: the next look tries again.
     """
     try:
-        handle = table.open()
-        if handle is None or len(handle.file_uris()) <= live_files:
-            return False
-        groups = plan_compaction(_live_files(handle))
-        if not groups:
-            return False
-        merged = _merge(table, handle, groups)
-        _replace(handle, [file for group in groups for file in group], merged)
-        table.sync_log(handle.version() + 1)
+        with panics_as_errors():
+            return _compact(table, live_files)
     except (DeltaError, OSError, WordtideError, pa.ArrowException) as error:
         log.info("compaction of %s left for later: %s", table.uri, error)
         return False
+
+
+def _compact(table: WordCounts, live_files: int) -> bool:
+    handle = table.open()
+    if handle is None or len(handle.file_uris()) <= live_files:
+        return False
+    groups = plan_compaction(_live_files(handle))
+    if not groups:
+        return False
+    merged = _merge(table, handle, groups)
+    _replace(handle, [file for group in groups for file in group], merged)
+    table.sync_log(handle.version() + 1)
     return True
 
 

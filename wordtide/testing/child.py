@@ -26,7 +26,7 @@ from wordtide.batch import Batch, Committed, Counted
 from wordtide.config import EngineName, Stream, find_stream, load_streams
 from wordtide.counting.local import LocalEngine
 from wordtide.drain import Drain, Step
-from wordtide.errors import SourceUnavailable
+from wordtide.errors import ConfigError, SourceUnavailable
 from wordtide.planning.pace import Pace
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.maintain import compact_if_needed
@@ -180,6 +180,10 @@ class Child:
         os._exit(FAILED)
 
     def _plainly(self, stream: Stream, run_id: str) -> None:
+        if stream.config.engine is EngineName.SPARK:
+            raise ConfigError(
+                f"stream {stream.name}: engine spark needs your Dagster definitions; else use auto or local"
+            )
         source = open_source(stream)
         try:
             drain = Drain(

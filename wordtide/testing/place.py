@@ -58,7 +58,7 @@ class Place:
         """The `streams.yaml` of this place."""
         return self.folder / "streams.yaml"
 
-    def own(self, origin: Path | None = None, partitions: int = 1) -> dict[str, Stream]:
+    def own(self, origin: Path | str | None = None, partitions: int = 1) -> dict[str, Stream]:
         """Return the streams of a user's `streams.yaml`, moved here: same names, same keys, other places.
 
         Each topic becomes a new one, each landing folder a new one (on HDFS if it was there), and so do the tables.
@@ -70,7 +70,7 @@ class Place:
         Raises:
             ConfigError: The file is missing or wrong.
         """
-        streams = load_streams(origin)
+        streams = load_streams(Path(origin).resolve() if origin else None)
         moved: dict[str, str] = {}
         configs: dict[str, Any] = {}
         for name, stream in streams.items():

@@ -36,6 +36,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SOAK_REPORTS] = []
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip soaks unless they are asked for, before any server is started for them."""
+    if not _soak_seconds(config):
+        for item in items:
+            if "wordtide_soak" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.skip("no soak without --soak SECONDS"))
+
+
+def _soak_seconds(config: pytest.Config) -> float:
+    named = config.getoption("--soak")
+    return float(config.getini("wordtide_soak") if named is None else named)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print seed and counts of every soak."""
     for report in config.stash[SOAK_REPORTS]:
@@ -100,11 +113,13 @@ def crash_at(wordtide_place: Place, wordtide_home: Path) -> CrashAt:
 @pytest.fixture
 def wordtide_soak(request: pytest.FixtureRequest, wordtide_place: Place, wordtide_home: Path) -> Callable[..., None]:
     """``wordtide_soak(topic_stream, folder_stream)``: see `wordtide.testing.soak.soak`. Skips unless ``--soak``."""
-    named = request.config.getoption("--soak")
-    seconds = float(request.config.getini("wordtide_soak")) if named is None else named
-    if not seconds:
-        pytest.skip("no soak without --soak SECONDS")
     from wordtide.testing.soak import soak
 
     reports = request.config.stash[SOAK_REPORTS]
-    return soak(wordtide_place, wordtide_home, seconds, request.config.getoption("--soak-seed"), reports.append)
+    return soak(
+        wordtide_place,
+        wordtide_home,
+        _soak_seconds(request.config),
+        request.config.getoption("--soak-seed"),
+        reports.append,
+    )

@@ -180,18 +180,20 @@ class FolderFaults:
 
     def faults(self) -> Mapping[str, Fault]:
         """Return the faults by name."""
-        slow: dict[str, Fault] = {"slow writer": self.slow_writer} if self._feed.on_hdfs else {}
-        return {
+        possible: dict[str, Fault] = {
             "late rename": self.late_rename,
             "rewritten, same length": lambda: self.rewrite("length"),
             "rewritten, same mtime": lambda: self.rewrite("mtime"),
             "rewritten twice": self.rewrite_twice,
             "appended": self.append,
-            "corrupt": lambda: self.corrupt(mend=False),
-            "corrupt, then mended": lambda: self.corrupt(mend=True),
             "deleted": self.delete,
-            **slow,
         }
+        if self._feed.on_hdfs:
+            possible["slow writer"] = self.slow_writer
+        if self._feed.packs:
+            possible["corrupt"] = lambda: self.corrupt(mend=False)
+            possible["corrupt, then mended"] = lambda: self.corrupt(mend=True)
+        return possible
 
     def late_rename(self) -> dict[str, Any] | None:
         """A file appears with an old mtime."""

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
+from wordtide.planning.landing import is_candidate
 from wordtide.storage import FileInfo, HdfsAddress, HdfsStorage, Storage
 from wordtide.testing import files, topics
 from wordtide.testing.soak.account import FolderAccount, Sent, TopicAccount
@@ -17,7 +18,8 @@ from wordtide.testing.topics import HasKafka
 from wordtide.testing.waiting import SECONDS, unique
 
 _OTHER_WORDS = ["größer", "İstanbul", "東京", "🌊", "é", "e\u0301", ""]
-_ODD_NAMES = ["{}.txt", "{} with spaces.txt", "größer-{}.txt", "100%25-{}.txt", "{}#?.txt"]
+_ODD_NAMES = ["{}", "{} with spaces", "größer-{}", "100%25-{}", "{}#?"]
+_PLAIN = (".txt", ".log", ".csv", ".json", "")
 
 
 def some_lines(chance: random.Random, count: int) -> list[bytes]:
@@ -32,13 +34,17 @@ class TopicFeed:
     Args:
         broker: The broker.
         topic: Its name; the topic exists.
+        isolation: `read_committed`, or `read_uncommitted`: what is aborted counts as well then.
         chance: Decides.
         account: What was sent.
     """
 
-    def __init__(self, broker: HasKafka, topic: str, chance: random.Random, account: TopicAccount) -> None:
+    def __init__(
+        self, broker: HasKafka, topic: str, isolation: str, chance: random.Random, account: TopicAccount
+    ) -> None:
         self.topic = topic
         self._broker = broker
+        self._isolation = isolation
         self._chance = chance
         self._account = account
         self._failed: list[KafkaError] = []
@@ -123,7 +129,7 @@ class TopicFeed:
         else:
             producer.abort_transaction(SECONDS)
         for record in sent:
-            record.committed = commit
+            record.committed = commit or self._isolation == "read_uncommitted"
         self._transaction = None
 
     @property
@@ -163,14 +169,12 @@ class TopicFeed:
         self._plain = self._producer({})
 
     def held(self) -> dict[tuple[int, int], bytes]:
-        """Return what the topic holds now that is committed, by partition and offset, read by a consumer of our own."""
-        from confluent_kafka import Consumer
-
+        """Return what a reader of the topic sees now, by partition and offset."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self._broker.kafka,
                 "group.id": unique("soak"),
-                "isolation.level": "read_committed",
+                "isolation.level": self._isolation,
                 "enable.partition.eof": True,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
@@ -210,13 +214,20 @@ class FolderFeed:
     Args:
         storage: Where the folder is.
         root: Its path.
+        glob: Which files the stream takes; others are not landed.
         hdfs: The HDFS, for what only that can do.
         chance: Decides.
         account: What was landed.
     """
 
     def __init__(
-        self, storage: Storage, root: str, hdfs: HdfsAddress, chance: random.Random, account: FolderAccount
+        self,
+        storage: Storage,
+        root: str,
+        glob: str,
+        hdfs: HdfsAddress,
+        chance: random.Random,
+        account: FolderAccount,
     ) -> None:
         self._storage = storage
         self._root = root
@@ -224,6 +235,17 @@ class FolderFeed:
         self._chance = chance
         self._account = account
         self._files = 0
+        self._folders, self._suffix = self._names(glob)
+        self.packs = is_candidate(f"{self._folders[0]}1{self._suffix}.gz", glob)
+        """Whether the stream takes compressed files."""
+
+    def _names(self, glob: str) -> tuple[list[str], str]:
+        """Return the folders and the suffix that the stream takes."""
+        for suffix in _PLAIN:
+            folders = [folder for folder in ("", "0/", "1/") if is_candidate(f"{folder}1{suffix}", glob)]
+            if folders:
+                return folders, suffix
+        raise AssertionError(f"a soak knows no name that {glob!r} takes; use **/* or a usual suffix")
 
     @property
     def on_hdfs(self) -> bool:
@@ -233,12 +255,13 @@ class FolderFeed:
     def new_path(self, suffix: str = "") -> str:
         """Return a path nobody has used, in one of a few folders."""
         self._files += 1
-        return f"{self._root}/{self._files % 3}/{self._chance.choice(_ODD_NAMES).format(self._files)}{suffix}"
+        name = self._chance.choice(_ODD_NAMES).format(self._files)
+        return f"{self._root}/{self._chance.choice(self._folders)}{name}{self._suffix}{suffix}"
 
     def give(self, count: int) -> str:
         """Land a file of so many lines, plain or compressed, and return its path."""
         lines = some_lines(self._chance, count)
-        packed = self._chance.random() < 0.2
+        packed = self.packs and self._chance.random() < 0.2
         path = self.new_path(".gz" if packed else "")
         content = text_of(lines)
         self._storage.write_durably(path, [gzip.compress(content) if packed else content])
@@ -320,7 +343,7 @@ class FolderFeed:
         known = [
             path
             for path, (length, _) in self._account.latest.items()
-            if length > 1 and path.endswith(".txt") and path not in self._account.deleted
+            if length > 1 and not path.endswith(".gz") and path not in self._account.deleted
         ]
         newest = self._chance.random() < 0.5
         return self._chance.choice(known[-3:] if newest else known) if known else None

@@ -15,7 +15,7 @@ from wordtide.config import Stream
 from wordtide.drain import Step
 from wordtide.testing.ledger import assert_no_orphan_visible, assert_numbered
 from wordtide.testing.network import Proxy
-from wordtide.testing.place import Place, topic_of
+from wordtide.testing.place import Place
 from wordtide.testing.servers import Broker
 from wordtide.testing.soak.account import FolderAccount, TopicAccount, Verdict
 from wordtide.testing.soak.drains import Drains
@@ -119,14 +119,22 @@ class Soak:
         self._folders: dict[str, tuple[FolderFeed, FolderAccount]] = {}
         for stream in streams:
             tokenizer = stream.config.tokenizer.value
-            if stream.config.kafka is not None:
+            if (kafka := stream.config.kafka) is not None:
+                assert kafka.start == "earliest", (
+                    f"{stream.name}: a soak needs kafka.start earliest, it counts everything"
+                )
+                assert kafka.gaps == "allow", f"{stream.name}: a soak needs kafka.gaps allow, it sends transactions"
                 account = TopicAccount(tokenizer)
-                feed = TopicFeed(self._broker, topic_of(stream), self._chance, account)
+                feed = TopicFeed(self._broker, kafka.topic, kafka.isolation, self._chance, account)
                 self._topics[stream.name] = (feed, account)
-            else:
+            elif (landing := stream.config.landing) is not None:
+                assert landing.after == "keep", (
+                    f"{stream.name}: a soak needs landing.after keep, it changes counted files"
+                )
                 files = FolderAccount(tokenizer)
                 storage, root = place.landing(stream)
-                self._folders[stream.name] = (FolderFeed(storage, root, place.hdfs, self._chance, files), files)
+                folder = FolderFeed(storage, root, landing.glob, place.hdfs, self._chance, files)
+                self._folders[stream.name] = (folder, files)
 
     def run(self, seconds: float) -> None:
         """Shake, calm down, judge.
@@ -168,11 +176,14 @@ class Soak:
 
     def _deck(self, drains: Drains, proxies: tuple[Proxy, Proxy]) -> Deck:
         faults = dict(NameNodeFaults(proxies, self._later, self._chance).faults())
-        for topic, _ in self._topics.values():
+        if self._topics:
             faults.update(self._broker_faults.faults())
-            faults.update(TopicFaults(topic, drains, self._broker_faults, self._later, self._chance).faults())
-        for folder, _ in self._folders.values():
-            faults.update(FolderFaults(folder, self._later, self._chance).faults())
+        for name, (topic, _) in self._topics.items():
+            possible = TopicFaults(topic, drains, self._broker_faults, self._later, self._chance).faults()
+            faults.update({f"{name}: {fault}": harm for fault, harm in possible.items()})
+        for name, (folder, _) in self._folders.items():
+            possible = FolderFaults(folder, self._later, self._chance).faults()
+            faults.update({f"{name}: {fault}": harm for fault, harm in possible.items()})
         return Deck(faults, self._chance, self._journal)
 
     def _start(self, drains: Drains) -> None:

@@ -1,0 +1,32 @@
+"""What a soak lands is what the stream takes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.support import Place
+from wordtide.planning.landing import is_candidate
+from wordtide.testing.soak.account import FolderAccount
+from wordtide.testing.soak.feed import FolderFeed
+
+
+@pytest.mark.parametrize(("glob", "packs"), [("**/*", True), ("*.txt", False), ("1/**", True), ("**/*.json*", True)])
+def test_files_have_names_that_the_glob_takes(glob: str, packs: bool, place: Place) -> None:
+    stream = place.folder_stream()
+    storage, root = place.landing(stream)
+    account = FolderAccount("space")
+    feed = FolderFeed(storage, root, glob, place.hdfs, random.Random(1), account)
+    for _ in range(30):
+        feed.give(2)
+    assert len(account.latest) == 30
+    assert all(is_candidate(path.removeprefix(f"{root}/"), glob) for path in account.latest)
+    assert feed.packs == packs == any(path.endswith(".gz") for path in account.latest)
+
+
+def test_a_glob_that_no_name_fits_is_refused(place: Place) -> None:
+    stream = place.folder_stream()
+    storage, root = place.landing(stream)
+    with pytest.raises(AssertionError, match="no name"):
+        FolderFeed(storage, root, "*.parquet", place.hdfs, random.Random(1), FolderAccount("space"))
