@@ -23,7 +23,7 @@ _COMMANDS = {
     "dev": ("dev", "Run Dagster with its sensors on."),
     "produce": ("produce", "Send lines to a topic, a line a message."),
     "land": ("land", "Put files into a landing folder, whole or not at all."),
-    "receive": ("receive", "Land what a TCP server sends, line by line."),
+    "receive": ("receive", "Land what a TCP server or Flume agents send, line by line."),
     "top": ("questions", "The most frequent words of a stream."),
     "ledger": ("questions", "What each batch of a stream has taken."),
     "lag": ("lag", "What still waits to be counted."),

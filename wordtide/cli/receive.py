@@ -11,10 +11,10 @@ import click
 from wordtide.cli.signals import Interrupts
 from wordtide.config import is_url, parse_bytes, parse_seconds
 from wordtide.errors import ConfigError
-from wordtide.receivers.landing import Lander, Limits
+from wordtide.receivers.landing import Lander, Limits, Write
 from wordtide.receivers.metrics import Metrics, Snapshot
 from wordtide.receivers.socket import Server, SocketReceiver, tls_context
-from wordtide.storage import storage_for
+from wordtide.storage import Storage, storage_for
 
 _LARGEST = 1_000_000_000
 _TICK_SECONDS = 0.5
@@ -37,11 +37,11 @@ def say(text: str) -> None:
         click.echo(f"wordtide: {text}", err=True)
 
 
-def lander_for(landing: str, prefix: str, limits: Limits, metrics: Metrics) -> Lander:
-    """Return a lander that works: its folder is there.
+def storage_of(landing: str) -> tuple[Storage, str]:
+    """Return where a landing folder is, and its path there.
 
     Raises:
-        WordtideError: The folder can neither be found nor made.
+        WordtideError: It is on an HDFS that cannot be found.
     """
     address = None
     if is_url(landing):
@@ -49,8 +49,25 @@ def lander_for(landing: str, prefix: str, limits: Limits, metrics: Metrics) -> L
         from wordtide.wiring import hdfs_address
 
         address = hdfs_address()
-    storage, root = storage_for(landing, address)
-    lander = Lander(storage, root, prefix, limits, metrics, say)
+    return storage_for(landing, address)
+
+
+def lander_for(
+    where: tuple[Storage, str], prefix: str, limits: Limits, metrics: Metrics, write: Write | None = None
+) -> Lander:
+    """Return a lander that works: its folder is there.
+
+    Args:
+        where: See `storage_of`.
+        prefix: See `Lander`, as for the others.
+        limits: When a file is full.
+        metrics: Counts.
+        write: Lands a file, instead of the storage alone.
+
+    Raises:
+        WordtideError: The folder can neither be found nor made.
+    """
+    lander = Lander(*where, prefix, limits, metrics, say, write)
     lander.start()
     return lander
 
@@ -104,6 +121,8 @@ def _summary(seen: Snapshot) -> str:
         parts.append(f"dropped {seen.lost_bytes:,} bytes of unfinished lines")
     if seen.cuts:
         parts.append(f"cut long lines {_count(seen.cuts, 'time')}")
+    if seen.dropped_repeats:
+        parts.append(f"dropped {_count(seen.dropped_repeats, 'repeat')}")
     if seen.last_landed_at is not None:
         parts.append(f"last landed at {seen.last_landed_at:%Y-%m-%dT%H:%M:%SZ}")
     return "; ".join(parts)
@@ -168,5 +187,53 @@ def receive_socket(server: Server, landing: str, max_size: int, max_age: float, 
         raise click.UsageError("--ca is of use only with --tls")
     context = tls_context(ca) if tls else None
     metrics = Metrics()
-    lander = lander_for(landing, f"socket-{server}", Limits(max_size, max_age), metrics)
+    lander = lander_for(storage_of(landing), f"socket-{server}", Limits(max_size, max_age), metrics)
     run_until_told(SocketReceiver(server, lander, metrics, say, tls=context), lander, metrics)
+
+
+@receive.command("flume")
+@click.option("--port", type=click.IntRange(0, 65535), required=True, help="Where agents connect to; 0: any free one.")
+@click.option("--to", "landing", metavar="LANDING", required=True, help="A folder or hdfs://…; made if missing.")
+@click.option("--listen", "host", default="127.0.0.1", show_default=True, help="This machine's address to listen on.")
+@click.option("--max-batch", default="16MB", show_default=True, callback=_size, help="Refuse a larger batch.")
+@click.option("--max-event", default="1MB", show_default=True, callback=_size, help="Refuse a larger event.")
+@click.option("--cert", metavar="FILE", help="Speak TLS, with this certificate (PEM).")
+@click.option("--key", metavar="FILE", help="With --cert: its private key (PEM).")
+def receive_flume(
+    port: int, landing: str, host: str, max_batch: int, max_event: int, cert: str | None, key: str | None
+) -> None:
+    """Serve the Thrift sinks of Flume agents and land the bodies of their events, a line each.
+
+    An agent hears OK once its batch is durable, so nothing is lost. EXACTLY ONCE from an agent with a TAILDIR source
+    with fileHeader and byteOffsetHeader, a file channel, one sink, and files that are only appended to and whose paths
+    are not used twice: what it sends again is known by its file and place, also after a restart of either side. AT
+    LEAST ONCE from any other source. It says which for each agent that it sees. examples/flume has ready
+    configurations, also of a relay for Avro sinks.
+
+    Agents are told apart by a header named agent, else by their address: give each its own header (a static
+    interceptor) when several are behind one address, in containers for instance, and read files of the same name.
+
+    A path that is used for a second file is noticed by another first line; from then on it is at least once for
+    that path. With the same first line the second file is taken for the first one, up to the length of that.
+
+    When the disk is full or HDFS is away agents hear FAILED and keep what they have; it goes on by itself. There is
+    no authentication: whoever reaches the port can send, so it is this machine only unless --listen says otherwise.
+    One receiver lands in one folder; of two the older ends.
+    """
+    from wordtide.receivers.flume import Bounds, FlumeReceiver, listen, server_tls
+    from wordtide.receivers.flume_journal import Journal
+
+    if (cert is None) != (key is None):
+        raise click.UsageError("--cert and --key go together")
+    tls = server_tls(cert, key) if cert is not None and key is not None else None
+    listener = listen(host, port)
+    where = storage_of(landing)
+    journal = Journal(*where)
+    marks = journal.open()
+    metrics = Metrics()
+    # At once, as agents wait for it; what several of them send meanwhile shares a file.
+    lander = lander_for(where, "flume", Limits(max_batch, 0.0), metrics, journal.write)
+    say(f"listening on {host} port {listener.getsockname()[1]}")
+    run_until_told(
+        FlumeReceiver(listener, lander, marks, metrics, say, Bounds(max_batch, max_event), tls), lander, metrics
+    )

@@ -1,1 +1,1 @@
-"""What listens or connects out, and lands what comes: a TCP line server's lines as files that appear whole."""
+"""What listens or connects out, and lands what comes (a TCP server's lines, Flume agents' events) as whole files."""

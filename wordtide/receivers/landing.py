@@ -21,9 +21,10 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from wordtide.errors import EnvironmentProblem, WordtideError
 from wordtide.receivers.backoff import Backoff
@@ -32,11 +33,17 @@ from wordtide.storage import CHUNK_BYTES, Storage
 
 Say = Callable[[str], None]
 """Takes one line for the operator, from any thread."""
+Write = Callable[[str, bytearray, Mapping[str, Any]], None]
+"""Lands a file's content at a path, with what its puts noted; called again with the same after it failed."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 _HANGS_AFTER = 30.0
 """Seconds after which a write that neither ends nor fails is worth a line."""
 _LONGEST_PREFIX = 80
+
+
+class LandingEnded(EnvironmentProblem):
+    """Trying again would be wrong: nothing lands any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,7 @@ class _Batch:
         # Not a list of what was put: a million short lines would take ten times their bytes.
         self.data = bytearray()
         self.events = 0
+        self.notes: dict[str, Any] = {}
         self.ticket = Ticket()
 
 
@@ -98,15 +106,26 @@ class Lander:
         limits: When a file is full.
         metrics: Counts what waits and what has landed.
         say: Takes a line at every change between working and failing.
+        write: Lands a file together with what is noted about it, instead of `Storage.write_durably`.
     """
 
-    def __init__(self, storage: Storage, root: str, prefix: str, limits: Limits, metrics: Metrics, say: Say) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        root: str,
+        prefix: str,
+        limits: Limits,
+        metrics: Metrics,
+        say: Say,
+        write: Write | None = None,
+    ) -> None:
         self._storage = storage
         self._root = root
         self._prefix = re.sub(r"[^A-Za-z0-9]+", "-", prefix)[:_LONGEST_PREFIX]
         self._limits = limits
         self._metrics = metrics
         self._say = say
+        self._write = write or self._write_alone
         self._who = uuid.uuid4().hex[:12]
         self._number = 0
         self._latest_name = ""
@@ -141,12 +160,13 @@ class Lander:
         with self._changed:
             return self._changed.wait_for(self._room, seconds)
 
-    def put(self, data: bytes, events: int) -> Ticket:
+    def put(self, data: bytes, events: int, notes: Mapping[str, Any] | None = None) -> Ticket:
         """Take bytes that must not be divided, whole lines for instance, into memory; never waits.
 
         Args:
             data: Content of a file, not empty.
             events: How many lines or events that is, for the figures.
+            notes: For ``write``; of several with one key in one file the last one holds.
 
         Returns:
             What says when it has landed.
@@ -165,6 +185,7 @@ class Lander:
                 batch = _Batch(self._new_name())
             batch.data += data
             batch.events += events
+            batch.notes.update(notes or {})
             self._filling = batch
             if len(batch.data) >= self._limits.max_bytes:
                 self._full.append(batch)
@@ -258,8 +279,10 @@ class Lander:
         while True:
             self._writing_since = time.monotonic()
             try:
-                self._write(batch)
+                self._write(f"{self._root.rstrip('/')}/{batch.name}", batch.data, batch.notes)
                 break
+            except LandingEnded:
+                raise
             except (WordtideError, OSError) as error:
                 # What to do about it is said for commands that end; this one goes on by itself.
                 self._problem = str(error).partition("; ")[0]
@@ -279,13 +302,12 @@ class Lander:
         batch.ticket.stamp()
         return True
 
-    def _write(self, batch: _Batch) -> None:
-        path = f"{self._root.rstrip('/')}/{batch.name}"
+    def _write_alone(self, path: str, data: bytearray, _notes: Mapping[str, Any]) -> None:
         try:
-            self._storage.write_durably(path, _pieces(batch.data))
+            self._storage.write_durably(path, pieces(data))
         except FileExistsError:
             # The name is nobody else's: an earlier try had worked, and we were not told. What appears is whole.
-            if self._storage.stat(path).length != len(batch.data):
+            if self._storage.stat(path).length != len(data):
                 raise
 
     def _pause(self, pauses: Backoff) -> bool:
@@ -301,6 +323,7 @@ class Lander:
             return left > 0
 
 
-def _pieces(data: bytearray) -> Iterator[bytes]:
+def pieces(data: bytearray) -> Iterator[bytes]:
+    """Yield a content as a storage takes it."""
     for at in range(0, len(data), CHUNK_BYTES):
         yield bytes(memoryview(data)[at : at + CHUNK_BYTES])

@@ -20,6 +20,7 @@ class Snapshot:
         reconnects: Connections after the first.
         lost_bytes: Of unfinished lines whose connection broke.
         cuts: Places where a line too long for memory was cut.
+        dropped_repeats: Events that a sender sent again although they had been taken.
         last_landed_at: When the last file had landed, in UTC.
     """
 
@@ -31,6 +32,7 @@ class Snapshot:
     reconnects: int = 0
     lost_bytes: int = 0
     cuts: int = 0
+    dropped_repeats: int = 0
     last_landed_at: datetime | None = None
 
 
@@ -53,6 +55,7 @@ class Metrics:
         reconnects: int = 0,
         lost_bytes: int = 0,
         cuts: int = 0,
+        dropped_repeats: int = 0,
     ) -> None:
         """Add to what is named."""
         with self._lock:
@@ -64,6 +67,7 @@ class Metrics:
                 reconnects=was.reconnects + reconnects,
                 lost_bytes=was.lost_bytes + lost_bytes,
                 cuts=was.cuts + cuts,
+                dropped_repeats=was.dropped_repeats + dropped_repeats,
             )
 
     def landed(self, size: int, events: int, at: datetime) -> None:

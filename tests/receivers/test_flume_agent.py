@@ -1,0 +1,205 @@
+"""`wordtide receive flume` with real Flume 1.11 agents that run the configurations of `examples/flume` as shipped."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import shell
+from tests.cli.support import Shell
+from tests.receivers.flume_support import EXAMPLES, agent, free_port, landed
+from tests.receivers.support import HOST
+from tests.support import SECONDS, some_lines, wait_until, words_of
+
+__all__ = ["shell"]
+
+_DIES = """
+import os, signal, sys
+import wordtide.receivers.flume as flume
+from wordtide.cli.main import run
+answered, left = flume.answer, [int(sys.argv[1])]
+def answer(content, take):
+    reply = answered(content, take)
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return reply
+flume.answer = answer
+sys.exit(run(sys.argv[2:]))
+"""
+_DELAYS = """
+import sys, time
+import wordtide.receivers.flume as flume
+from wordtide.cli.main import run
+answered, left = flume.answer, [3]
+def answer(content, take):
+    reply = answered(content, take)
+    left[0] -= 1
+    if left[0] >= 0:
+        time.sleep(1.5)
+    return reply
+flume.answer = answer
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+class Receiver:
+    """`wordtide receive flume` in a process of its own, on one port through all of its lives."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.root = folder / "landing"
+        self._folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *script: str) -> None:
+        if self.process is not None:
+            self.process.wait(SECONDS)
+        begin = ["-c", *script] if script else ["-m", "wordtide.cli.main"]
+        with (self._folder / "receiver.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *begin, "receive", "flume", "--port", str(self.port), "--to", str(self.root)],
+                stderr=log,
+                stdout=log,
+            )
+
+    def said(self) -> str:
+        return (self._folder / "receiver.log").read_text()
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(SECONDS) == 0, self.said()
+
+
+@pytest.fixture
+def receiver(tmp_path: Path):
+    made = Receiver(tmp_path)
+    yield made
+    if made.process is not None:
+        made.process.kill()
+        made.process.wait(SECONDS)
+
+
+def write(file: Path, lines: list[str]) -> None:
+    file.parent.mkdir(exist_ok=True)
+    with file.open("ab") as stream:
+        stream.write(b"".join(line.encode() + b"\n" for line in lines))
+
+
+def variables(receiver: Receiver, files: Path, name: str = "one") -> dict[str, object]:
+    return {
+        "FLUME_FILES": f"{files}/.*\\.log",
+        "FLUME_AGENT": name,
+        "WORDTIDE_HOST": HOST,
+        "WORDTIDE_PORT": receiver.port,
+    }
+
+
+def wait_landed(receiver: Receiver, count: int, log: Callable[[], str]) -> None:
+    def there() -> bool:
+        return len(landed(receiver.root)) >= count
+
+    try:
+        wait_until(f"{count} lines have landed", there, 60.0)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; {len(landed(receiver.root))}; {receiver.said()}; {log()[-3000:]}") from None
+
+
+def numbered(count: int, start: int = 0) -> list[str]:
+    """Return lines of which no two are the same."""
+    return [f"{start + number} {line}" for number, line in enumerate(some_lines(count))]
+
+
+def test_every_line_lands_once_though_receiver_and_agent_are_killed(receiver: Receiver, tmp_path: Path) -> None:
+    files, lines = tmp_path / "in", numbered(12_000)
+    write(files / "a.log", lines[:6000])
+    write(files / "b.log", lines[6000:8000])
+    receiver.start(_DIES, "2")
+    with agent(EXAMPLES / "agent.conf", "wordtide", tmp_path / "state", **variables(receiver, files)) as running:
+        # Dead after landing its second batch, before the answer.
+        assert receiver.process is not None
+        assert receiver.process.wait(60) == -signal.SIGKILL
+        write(files / "b.log", lines[8000:9000])
+        running.kill()
+        running.start()
+        receiver.start(_DIES, "1")
+        assert receiver.process.wait(60) == -signal.SIGKILL
+        receiver.start()
+        running.kill()
+        write(files / "c.log", lines[9000:])
+        running.start()
+        wait_landed(receiver, 12_000, running.log)
+        receiver.stop()
+    found = [line.decode() for line in landed(receiver.root)]
+    assert Counter(found) == Counter(lines)
+    assert words_of(found) == words_of(lines)
+    assert "agent 'one' at 127.0.0.1: exactly once" in receiver.said()
+    assert "at least once" not in receiver.said()
+    # The batch that was landed and not answered came again.
+    assert " repeats" in receiver.said()
+
+
+def test_answers_later_than_the_agent_waits_repeat_nothing(receiver: Receiver, tmp_path: Path) -> None:
+    files, lines = tmp_path / "in", numbered(3000)
+    write(files / "a.log", lines)
+    hasty = tmp_path / "hasty.conf"
+    hasty.write_text((EXAMPLES / "agent.conf").read_text().replace("request-timeout = 20000", "request-timeout = 1000"))
+    receiver.start(_DELAYS)
+    with agent(hasty, "wordtide", tmp_path / "state", **variables(receiver, files)) as running:
+        wait_landed(receiver, 3000, running.log)
+        write(files / "a.log", ["the last one"])
+        wait_landed(receiver, 3001, running.log)
+        receiver.stop()
+    assert Counter(line.decode() for line in landed(receiver.root)) == Counter([*lines, "the last one"])
+    assert " repeats" in receiver.said()
+
+
+def test_two_agents_reach_it_through_a_relay_for_avro_sinks(receiver: Receiver, tmp_path: Path) -> None:
+    port = free_port()
+    to_avro = tmp_path / "to-avro.conf"
+    to_avro.write_text((EXAMPLES / "agent.conf").read_text().replace("receiver.type = thrift", "receiver.type = avro"))
+    receiver.start(_DIES, "1")
+    files, lines = tmp_path / "in", numbered(2000)
+    write(files / "a.log", lines)
+    relay_variables = {"RELAY_HOST": HOST, "RELAY_PORT": port, "WORDTIDE_HOST": HOST, "WORDTIDE_PORT": receiver.port}
+    to_relay = {"WORDTIDE_HOST": HOST, "WORDTIDE_PORT": port, "FLUME_FILES": f"{files}/.*\\.log"}
+    with (
+        agent(EXAMPLES / "relay.conf", "relay", tmp_path / "relay", **relay_variables) as relay,
+        agent(to_avro, "wordtide", tmp_path / "one", FLUME_AGENT="one", **to_relay),
+        agent(to_avro, "wordtide", tmp_path / "two", FLUME_AGENT="two", **to_relay),
+    ):
+        assert receiver.process is not None
+        assert receiver.process.wait(60) == -signal.SIGKILL
+        receiver.start()
+        wait_landed(receiver, 4000, relay.log)
+        receiver.stop()
+    # The same file, read by two agents, is two files.
+    assert Counter(line.decode() for line in landed(receiver.root)) == Counter(lines * 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("--to", "x"), "--port"),
+        (("--port", "65536", "--to", "x"), "65536 is not in the range"),
+        (("--port", "0", "--to", "x", "--cert", "f"), "--cert and --key go together"),
+        (("--port", "0", "--to", "x", "--max-batch", "0"), "not between 1 and 1GB"),
+    ],
+)
+def test_wrong_arguments_are_explained_and_exit_2(shell: Shell, arguments: tuple[str, ...], part: str) -> None:
+    answer = shell("receive", "flume", *arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert part in answer.err
+
+
+def test_help_says_what_is_exactly_once(shell: Shell) -> None:
+    text = " ".join(shell("receive", "flume", "--help").out.split())
+    assert "EXACTLY ONCE from an agent with a TAILDIR source" in text
+    assert "AT LEAST ONCE from any other source" in text
