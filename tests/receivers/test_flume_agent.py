@@ -62,12 +62,14 @@ class Receiver:
         if self.process is not None:
             self.process.wait(SECONDS)
         begin = ["-c", *script] if script else ["-m", "wordtide.cli.main"]
+        lives = self.said().count("listening on") if self.process is not None else 0
         with (self._folder / "receiver.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *begin, "receive", "flume", "--port", str(self.port), "--to", str(self.root)],
                 stderr=log,
                 stdout=log,
             )
+        wait_until("it listens", lambda: self.said().count("listening on") > lives)
 
     def said(self) -> str:
         return (self._folder / "receiver.log").read_text()

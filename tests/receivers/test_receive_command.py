@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import served, shell
-from tests.cli.support import Shell
-from tests.receivers.support import LineServer, files_in, lines_in, lines_landed
+from tests.cli.support import CLOSED_PORT, Shell
+from tests.receivers.support import HOST, LineServer, files_in, lines_in, lines_landed
 from tests.support import SECONDS, some_lines, unique, wait_until
 from wordtide.embedded.cluster import ClusterAddress
 from wordtide.storage import HdfsAddress, storage_for
@@ -124,6 +124,33 @@ def test_nobody_reading_its_messages_does_not_stop_it(shell: Shell, server: Line
         wait_until("it has landed", lambda: lines_landed_so_far(shell.folder / "landing"))
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
+
+
+@pytest.mark.parametrize("moment", ["storage_of", "lander_for", "run_until_told"])
+@pytest.mark.parametrize("command", [("socket", f"{HOST}:{CLOSED_PORT}"), ("flume", "--port", "0")])
+def test_told_to_stop_before_it_receives_it_ends_with_0_and_one_line(
+    shell: Shell, command: tuple[str, ...], moment: str
+) -> None:
+    script = (
+        "import os, signal, sys, wordtide.cli.receive as r\n"
+        "from wordtide.cli.main import run\n"
+        f"went_on = r.{moment}\n"
+        "def told(*a, **k):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return went_on(*a, **k)\n"
+        f"r.{moment} = told\n"
+        "sys.exit(run(sys.argv[1:]))\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script, "receive", *command, "--to", "landing"],
+        cwd=shell.folder,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        timeout=SECONDS,
+    )
+    assert (answer.returncode, answer.stdout) == (0, b"")
+    said = [line for line in answer.stderr.splitlines() if b"listening on" not in line]
+    assert said == [b"wordtide: ended before anything was received"]
 
 
 def test_what_cannot_be_landed_at_the_end_is_an_error(shell: Shell, server: LineServer) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import click
@@ -72,8 +73,19 @@ def lander_for(
     return lander
 
 
-def run_until_told(receiver: Receiver, lander: Lander, metrics: Metrics) -> None:
-    """Run a receiver until Ctrl-C, SIGTERM or hang-up, land what it has, and say what it did in one line.
+@contextmanager
+def told_by_signals() -> Iterator[Interrupts]:
+    """Ctrl-C, SIGTERM and hang-up end the block and are no failure, also before anything could be received."""
+    try:
+        # First of all that a command does: what tells it to end knows nothing of how far it is.
+        with Interrupts() as interrupts:
+            yield interrupts
+    except KeyboardInterrupt:
+        say("ended before anything was received")
+
+
+def run_until_told(receiver: Receiver, lander: Lander, metrics: Metrics, interrupts: Interrupts) -> None:
+    """Run a receiver until a signal says to end, land what it has, and say what it did in one line.
 
     Raises:
         EnvironmentProblem: Some of what was received could not be landed.
@@ -89,24 +101,23 @@ def run_until_told(receiver: Receiver, lander: Lander, metrics: Metrics) -> None
         finally:
             ended.set()
 
-    with Interrupts() as interrupts:
+    try:
+        # A daemon: a look-up of a name that hangs must not keep the process.
+        threading.Thread(target=work, name="wordtide-receive", daemon=True).start()
+        # Events, as a `Thread.join` that was interrupted takes the thread for ended.
+        while not ended.wait(_TICK_SECONDS):
+            interrupts.check()
+            lander.watch()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        interrupts.end()
+        stop.set()
+        ended.wait(_STOP_SECONDS)
         try:
-            # A daemon: a look-up of a name that hangs must not keep the process.
-            threading.Thread(target=work, name="wordtide-receive", daemon=True).start()
-            # Events, as a `Thread.join` that was interrupted takes the thread for ended.
-            while not ended.wait(_TICK_SECONDS):
-                interrupts.check()
-                lander.watch()
-        except KeyboardInterrupt:
-            pass
+            lander.close(_LAND_SECONDS)
         finally:
-            interrupts.end()
-            stop.set()
-            ended.wait(_STOP_SECONDS)
-            try:
-                lander.close(_LAND_SECONDS)
-            finally:
-                say(_summary(metrics.snapshot()))
+            say(_summary(metrics.snapshot()))
     if failed:
         raise failed[0]
 
@@ -185,10 +196,11 @@ def receive_socket(server: Server, landing: str, max_size: int, max_age: float, 
     """
     if ca is not None and not tls:
         raise click.UsageError("--ca is of use only with --tls")
-    context = tls_context(ca) if tls else None
-    metrics = Metrics()
-    lander = lander_for(storage_of(landing), f"socket-{server}", Limits(max_size, max_age), metrics)
-    run_until_told(SocketReceiver(server, lander, metrics, say, tls=context), lander, metrics)
+    with told_by_signals() as interrupts:
+        context = tls_context(ca) if tls else None
+        metrics = Metrics()
+        lander = lander_for(storage_of(landing), f"socket-{server}", Limits(max_size, max_age), metrics)
+        run_until_told(SocketReceiver(server, lander, metrics, say, tls=context), lander, metrics, interrupts)
 
 
 @receive.command("flume")
@@ -220,20 +232,20 @@ def receive_flume(
     no authentication: whoever reaches the port can send, so it is this machine only unless --listen says otherwise.
     One receiver lands in one folder; of two the older ends.
     """
-    from wordtide.receivers.flume import Bounds, FlumeReceiver, listen, server_tls
-    from wordtide.receivers.flume_journal import Journal
-
     if (cert is None) != (key is None):
         raise click.UsageError("--cert and --key go together")
-    tls = server_tls(cert, key) if cert is not None and key is not None else None
-    listener = listen(host, port)
-    where = storage_of(landing)
-    journal = Journal(*where)
-    marks = journal.open()
-    metrics = Metrics()
-    # At once, as agents wait for it; what several of them send meanwhile shares a file.
-    lander = lander_for(where, "flume", Limits(max_batch, 0.0), metrics, journal.write)
-    say(f"listening on {host} port {listener.getsockname()[1]}")
-    run_until_told(
-        FlumeReceiver(listener, lander, marks, metrics, say, Bounds(max_batch, max_event), tls), lander, metrics
-    )
+    with told_by_signals() as interrupts:
+        from wordtide.receivers.flume import Bounds, FlumeReceiver, listen, server_tls
+        from wordtide.receivers.flume_journal import Journal
+
+        tls = server_tls(cert, key) if cert is not None and key is not None else None
+        listener = listen(host, port)
+        where = storage_of(landing)
+        journal = Journal(*where)
+        marks = journal.open()
+        metrics = Metrics()
+        # At once, as agents wait for it; what several of them send meanwhile shares a file.
+        lander = lander_for(where, "flume", Limits(max_batch, 0.0), metrics, journal.write)
+        receiver = FlumeReceiver(listener, lander, marks, metrics, say, Bounds(max_batch, max_event), tls)
+        say(f"listening on {host} port {listener.getsockname()[1]}")
+        run_until_told(receiver, lander, metrics, interrupts)
