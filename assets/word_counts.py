@@ -11,12 +11,15 @@ from assets.keys import source_key, word_counts_key
 from assets.report import Reporter, data_version, provenance_tags
 from resources import HdfsResource, KafkaResource, SparkResource, TablesResource
 from wordtide import __version__
+from wordtide.batch import Committed
 from wordtide.config import EngineName, Stream
 from wordtide.counting.local import LocalEngine
 from wordtide.counting.spark import SparkEngine
 from wordtide.drain import Drain, Summary
 from wordtide.errors import WordtideError
+from wordtide.mirror import GroupMirror
 from wordtide.planning.pace import Pace
+from wordtide.table.commit import WordCounts
 from wordtide.wiring import open_source
 
 FOLLOW_TAG = "wordtide/follow"
@@ -84,6 +87,13 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
             table = tables.open(stream)
             source = open_source(stream, kafka.connection() if stream.config.kafka else None, hdfs.address())
             reporter = Reporter(context, stream, table)
+            mirror = mirror_of(context, stream, kafka, table)
+
+            def on_commit(committed: Committed) -> None:
+                reporter.submit(committed)
+                if mirror is not None:
+                    mirror.submit(committed)
+
             stop = threading.Event()
             drain = Drain(
                 stream,
@@ -94,13 +104,15 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                     EngineName.SPARK: SparkEngine(lambda: spark.spark_session, spark.tasks()),
                 },
                 run_id=context.run.run_id,
-                on_commit=reporter.submit,
+                on_commit=on_commit,
                 stop=stop,
             )
             try:
                 summary = run_beside(drain, Pace.of(stream.config, by_hand=not follow), stop)
             finally:
                 reported = reporter.close()
+                if mirror is not None:
+                    mirror.close()
                 source.close()
         except WordtideError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
@@ -110,6 +122,15 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
             yield _check(key, summary)
 
     return drain_stream
+
+
+def mirror_of(
+    context: dg.AssetExecutionContext, stream: Stream, kafka: KafkaResource, table: WordCounts
+) -> GroupMirror | None:
+    """Return what shows the stream's positions to lag tools, if that is asked for."""
+    if stream.config.kafka is None or stream.config.kafka.group is None:
+        return None
+    return GroupMirror(stream, kafka.connection(), table, stream.config.kafka.group, context.log.warning)
 
 
 def run_beside(drain: Drain, pace: Pace, stop: threading.Event) -> Summary:

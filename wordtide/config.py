@@ -92,6 +92,7 @@ class KafkaSource(_Strict):
     ``stalled``: a partition that cannot move for so long (an open transaction, no leader) is recorded. ``gaps``: with
     ``park`` a partition of a topic that is not compacted is parked at the first offset that holds no visible record.
     The markers that end transactions and what was aborted are such offsets too: it is for topics without transactions.
+    ``group``: a consumer group that shows lag tools how far the table is; never read.
     """
 
     topic: str = Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$")
@@ -99,6 +100,7 @@ class KafkaSource(_Strict):
     isolation: Literal["read_committed", "read_uncommitted"] = "read_committed"
     stalled: PositiveSeconds = 300.0
     gaps: Literal["allow", "park"] = "allow"
+    group: str | None = Field(default=None, min_length=1, max_length=249, pattern=r"^\S+$")
 
     @model_validator(mode="after")
     def _start_is_a_position(self) -> KafkaSource:
