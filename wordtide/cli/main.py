@@ -27,6 +27,7 @@ _COMMANDS = {
     "top": ("questions", "The most frequent words of a stream."),
     "ledger": ("questions", "What each batch of a stream has taken."),
     "lag": ("lag", "What still waits to be counted."),
+    "metrics": ("metrics", "Serve lag, batch times and counters to Prometheus."),
     "parked": ("questions", "What waits for a decision of yours."),
     "doctor": ("doctor", "What would stop a drain, and what to do about it."),
     "resolve": ("repair", "Decide about what is parked."),

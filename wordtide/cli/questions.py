@@ -10,8 +10,8 @@ import click
 from rich.text import Text
 
 from wordtide.cli import show
-from wordtide.cli.lag import ledger_of
 from wordtide.config import find_stream, load_streams
+from wordtide.lag import ledger_of
 from wordtide.table.ledger import what_of
 from wordtide.table.query import top as top_words
 from wordtide.table.rows import read_batch_rows

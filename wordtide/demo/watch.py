@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from wordtide.cli.lag import lag_of
 from wordtide.config import Stream
 from wordtide.demo.feed import Arrivals
 from wordtide.errors import WordtideError
+from wordtide.lag import lag_of
 from wordtide.table.ledger import Ledger
 from wordtide.table.schema import BATCH_SCHEMA
 from wordtide.wiring import open_source, open_table

@@ -33,6 +33,7 @@ class SourcePlan:
         behind: Caps left some out: plan again at once.
         position: What the table will have taken with the splits, as one line: `partition:next offset …`, or files.
         held: What cannot move at this moment and will go on by itself.
+        bytes: Of all complete files, the splits' included; 0 for a topic.
     """
 
     splits: tuple[Split, ...]
@@ -43,6 +44,7 @@ class SourcePlan:
     behind: bool
     position: str
     held: tuple[Held, ...] = ()
+    bytes: int = 0
 
 
 class SplitReader(Protocol):

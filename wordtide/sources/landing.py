@@ -179,6 +179,7 @@ class LandingFolder:
             plan.waiting,
             plan.behind,
             f"{len(ledger.files) + len(plan.splits)} files",
+            bytes=plan.backlog_bytes,
         )
 
     def _news(self, seen: Sequence[FileInfo], ledger: Ledger) -> Iterator[FileInfo]:

@@ -1,0 +1,152 @@
+"""Looks at a stream for metrics in a thread of its own, so that a dead server costs a scrape no more than its limit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+from deltalake.exceptions import DeltaError
+
+from wordtide.config import Stream
+from wordtide.errors import WordtideError
+from wordtide.lag import StreamLag, lag_of
+from wordtide.metrics.history import History
+from wordtide.sources.base import Source
+from wordtide.table.commit import Snapshot, WordCounts
+from wordtide.table.ledger import Ledger
+from wordtide.table.panics import panics_as_errors
+from wordtide.wiring import open_source, open_table
+
+_PROBLEMS = (WordtideError, DeltaError, OSError, pa.ArrowException)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look at a stream.
+
+    Attributes:
+        finished: When it ended (monotonic); 0 before any.
+        table_problem: Why the table could not be read; its last figures are kept.
+        source_problem: Why the source could not be looked at; there is no lag then.
+        history: What the ledger adds up to; None where there is no table yet.
+        lag: What waits.
+        parked: How many partitions and files wait for a decision.
+        live_files: Files of the table's newest version.
+    """
+
+    finished: float = 0.0
+    table_problem: str | None = None
+    source_problem: str | None = None
+    history: History | None = None
+    lag: StreamLag | None = None
+    parked: int | None = None
+    live_files: int | None = None
+
+
+class Watcher:
+    """Looks at one stream when asked to.
+
+    Args:
+        stream: The stream.
+        say: Told, once, what cannot be looked at and that it can again.
+    """
+
+    def __init__(self, stream: Stream, say: Callable[[str], None]) -> None:
+        self.stream = stream
+        self._say = say
+        self._said: str | None = None
+        self._table: WordCounts | None = None
+        self._source: Source | None = None
+        self._ledger: Ledger | None = None
+        self._asked = threading.Event()
+        self._changed = threading.Condition()
+        self._reading_table = True
+        self.seen = Seen()
+        # A daemon: a client that hangs must not keep the process.
+        threading.Thread(target=self._work, name=f"metrics-{stream.name}", daemon=True).start()
+
+    def ask(self) -> None:
+        """Begin a look, unless one is under way."""
+        self._asked.set()
+
+    def wait(self, since: float, until: float) -> Seen:
+        """Return the first look that ends after ``since``; after ``until``, what is known, with what is awaited."""
+        with self._changed:
+            if self._changed.wait_for(lambda: self.seen.finished > since, max(0.0, until - time.monotonic())):
+                return self.seen
+            late = "does not answer in time"
+            if self._reading_table:
+                return replace(self.seen, table_problem=late, source_problem=late, lag=None)
+            return replace(self.seen, source_problem=late, lag=None)
+
+    def _work(self) -> None:
+        while True:
+            self._asked.wait()
+            self._asked.clear()
+            seen = self._look()
+            with self._changed:
+                self.seen = replace(seen, finished=time.monotonic())
+                self._changed.notify_all()
+            self._tell(seen)
+
+    def _look(self) -> Seen:
+        self._reading_table = True
+        try:
+            seen, snapshot = self._look_at_table()
+        except _PROBLEMS as error:
+            self._forget()
+            why = _one_line(error)
+            return replace(self.seen, table_problem=why, source_problem=f"not asked: {why}", lag=None)
+        self._reading_table = False
+        try:
+            if self._source is None:
+                self._source = open_source(self.stream)
+            handle, ledger = (snapshot.handle, snapshot.ledger) if snapshot else (None, None)
+            with panics_as_errors():
+                return replace(seen, lag=lag_of(self.stream, self._source, handle, ledger))
+        except _PROBLEMS as error:
+            self._forget()
+            return replace(seen, source_problem=_one_line(error))
+
+    def _look_at_table(self) -> tuple[Seen, Snapshot | None]:
+        if self._table is None:
+            self._table = open_table(self.stream)
+        snapshot = self._table.snapshot(self._ledger)
+        if snapshot is None:
+            return Seen(), None
+        self._ledger = ledger = snapshot.ledger
+        history = self.seen.history
+        if history is None or history.table_id != ledger.table_id:
+            history = History(ledger.table_id)
+        with panics_as_errors():
+            if ledger.last > history.last:
+                history = history.caught_up(snapshot.handle, ledger.last)
+            live = pa.table(snapshot.handle.get_add_actions(flatten=True)).num_rows
+        return Seen(history=history, parked=len(ledger.parked), live_files=live), snapshot
+
+    def _forget(self) -> None:
+        # Where servers are may have changed, and what is remembered of the table may be what is wrong.
+        if self._source is not None:
+            self._source.close()
+        self._source = self._table = self._ledger = None
+
+    def _tell(self, seen: Seen) -> None:
+        problem = seen.table_problem or seen.source_problem
+        if problem != self._said:
+            self._said = problem
+            self._say(f"stream {self.stream.name}: {problem or 'can be looked at again'}")
+
+
+def look_at_all(watchers: Sequence[Watcher], seconds: float) -> dict[str, Seen]:
+    """Return a fresh look at each stream, or after so many seconds what is known of it."""
+    began = time.monotonic()
+    for watcher in watchers:
+        watcher.ask()
+    return {watcher.stream.name: watcher.wait(began, began + seconds) for watcher in watchers}
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
