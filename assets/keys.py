@@ -21,6 +21,11 @@ def source_key(stream: Stream) -> dg.AssetKey:
     return dg.AssetKey(["landing", stream.name])
 
 
+def receiver_key(stream: Stream) -> dg.AssetKey:
+    """Return the key of what a stream's receiver takes in: a TCP server's lines or Flume agents' events."""
+    return dg.AssetKey(["socket" if stream.config.socket else "flume", stream.name])
+
+
 def word_counts_key(stream: Stream) -> dg.AssetKey:
     """Return the key of a stream's table."""
     return dg.AssetKey([stream.name, "word_counts"])

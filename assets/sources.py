@@ -1,4 +1,4 @@
-"""Topics and landing folders as external assets: where lineage begins."""
+"""Topics, landing folders and what receivers take in, as external assets: where lineage begins."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from assets.keys import source_key
-from wordtide.config import Stream
+from assets.keys import receiver_key, source_key
+from wordtide.config import SocketConfig, Stream
 
 
 def build_sources(streams: Iterable[Stream]) -> list[dg.AssetSpec]:
-    """Return one external asset for each topic and landing folder."""
+    """Return one external asset for each topic and landing folder, and for what a receiver lands in one."""
     specs: dict[dg.AssetKey, dg.AssetSpec] = {}
     for stream in streams:
         specs.setdefault(source_key(stream), _spec(stream))
+        if stream.receiver is not None:
+            specs[receiver_key(stream)] = _received(stream)
     return list(specs.values())
 
 
@@ -29,8 +31,19 @@ def _spec(stream: Stream) -> dg.AssetSpec:
         )
     return dg.AssetSpec(
         source_key(stream),
+        deps=[receiver_key(stream)] if stream.receiver is not None else [],
         description=f"Landing folder `{stream.landing}`: whole files, taken once each.",
         kinds={"hadoop" if "://" in (stream.landing or "") else "file"},
         metadata={"dagster/uri": stream.landing or ""},
         group_name="sources",
     )
+
+
+def _received(stream: Stream) -> dg.AssetSpec:
+    receiver = stream.receiver
+    if isinstance(receiver, SocketConfig):
+        what, kind = f"TCP server `{receiver.server}`: its lines land in files.", "socket"
+    else:
+        assert receiver is not None
+        what, kind = f"Flume agents, at port {receiver.port}: an event lands as a line.", "flume"
+    return dg.AssetSpec(receiver_key(stream), description=what, kinds={kind}, group_name="sources")

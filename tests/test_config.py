@@ -9,7 +9,9 @@ import pytest
 
 from wordtide.config import (
     EngineName,
+    FlumeConfig,
     KafkaSource,
+    SocketConfig,
     StreamConfig,
     find_stream,
     home,
@@ -22,6 +24,7 @@ from wordtide.config import (
 from wordtide.connection import KafkaConnection
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.errors import ConfigError
+from wordtide.table.ledger import fingerprint
 
 ORIGIN = Path("/etc/w/streams.yaml")
 TOPIC = "kafka: {topic: t}"
@@ -244,3 +247,75 @@ def test_a_bootstrap_address_that_is_none_is_refused(address: str, monkeypatch: 
 
 def test_a_password_is_not_shown() -> None:
     assert "secret" not in repr(KafkaConnection("a:1", password="secret"))
+
+
+SOCKET = "landing: {path: l}, socket: {server: 'news.example:9999'"
+FLUME = "landing: {path: l}, flume: {port: 4141"
+
+
+def test_a_stream_names_its_receiver_with_the_commands_defaults() -> None:
+    assert one(f"{SOCKET}}}").receiver == SocketConfig(
+        server="news.example:9999", max_size=16_000_000, max_age=2.0, tls=False, ca=None
+    )
+    assert one(f"{FLUME}}}").receiver == FlumeConfig(
+        port=4141, listen="127.0.0.1", max_batch=16_000_000, max_event=1_000_000, cert=None, key=None
+    )
+    assert one("landing: {path: l}").receiver is None
+
+
+def test_files_of_a_receiver_are_relative_to_the_streams_file() -> None:
+    assert one(f"{SOCKET}, tls: true, ca: ca.pem}}").receiver.ca == "/etc/w/ca.pem"
+    flume = one(f"{FLUME}, cert: tls/c.pem, key: /k.pem}}").receiver
+    assert (flume.cert, flume.key) == ("/etc/w/tls/c.pem", "/k.pem")
+
+
+def test_the_table_knows_nothing_of_the_receiver() -> None:
+    plain = one("landing: {path: l}")
+    folder = {"namespace": "here", "path": "/l"}
+    received = (one(f"{SOCKET}}}"), one(f"{FLUME}}}"))
+    assert {fingerprint(stream, folder) for stream in received} == {fingerprint(plain, folder)}
+
+
+@pytest.mark.parametrize(
+    ("entry", "part"),
+    [
+        (f"{SOCKET}, port: 1}}", "unknown key 'streams.s.socket.port'"),
+        ("landing: {path: l}, socket: {server: nowhere}", "streams.s.socket.server: 'nowhere' is not HOST:PORT"),
+        (f"{SOCKET}, max_size: 2GB}}", "streams.s.socket.max_size"),
+        (f"{SOCKET}, max_age: soon}}", "streams.s.socket.max_age: 'soon' is no duration"),
+        (f"{SOCKET}, ca: f}}", "ca is of use only with tls"),
+        (f"{FLUME}, cert: f}}", "cert and key go together"),
+        ("landing: {path: l}, flume: {port: 65536}", "streams.s.flume.port"),
+        (f"{SOCKET}}}, flume: {{port: 1}}", "at most one receiver"),
+        (f"{TOPIC}, flume: {{port: 1}}", "flume lands files; name landing: {path: FOLDER}"),
+        ("socket: {server: 'h:1'}", "socket lands files; name landing: {path: FOLDER}"),
+        ("landing: {path: l, glob: '*.csv'}, flume: {port: 1}", "leaves out what the receiver lands"),
+    ],
+)
+def test_a_receiver_that_cannot_be_is_one_line(entry: str, part: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        one(entry)
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "part"),
+    [
+        ("{path: a}, flume: {port: 1}", "{path: b}, flume: {port: 1}", "streams.two.flume.port: 1 is that of one"),
+        ("{path: a}, flume: {port: 1, listen: 0.0.0.0}", "{path: b}, flume: {port: 1}", "1 is that of one"),
+        ("{path: a}, flume: {port: 1}", "{path: ./a/}, flume: {port: 2}", "one has a flume receiver in /etc/w/a too"),
+    ],
+)
+def test_two_flume_receivers_at_one_place_are_refused(first: str, second: str, part: str) -> None:
+    with pytest.raises(ConfigError, match=part):
+        parse_streams(f"streams: {{one: {{landing: {first}}}, two: {{landing: {second}}}}}", ORIGIN)
+
+
+def test_receivers_at_different_places_are_not_refused() -> None:
+    flumes = (
+        "a: {landing: {path: a}, flume: {port: 1}}",
+        "b: {landing: {path: b}, flume: {port: 1, listen: 127.0.0.2}}",
+    )
+    sockets = ("c: {landing: {path: a}, socket: {server: 'h:1'}}", "d: {landing: {path: a}, socket: {server: 'h:1'}}")
+    assert len(parse_streams(f"streams: {{{', '.join(flumes + sockets)}}}", ORIGIN)) == 4

@@ -17,6 +17,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.errors import ConfigError
+from wordtide.planning.landing import is_candidate
+from wordtide.receivers.address import Server
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -72,6 +74,11 @@ Seconds = Annotated[float, BeforeValidator(parse_seconds)]
 PositiveSeconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0)]
 Window = Annotated[float, BeforeValidator(parse_seconds), AfterValidator(_whole_milliseconds)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
+
+
+MAX_HELD = 1_000_000_000
+"""Bytes of a received file or batch at most: some of them are held in memory."""
+Held = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0, le=MAX_HELD)]
 
 
 class EngineName(StrEnum):
@@ -145,6 +152,47 @@ class LandingSource(_Strict):
         return folder.strip() if verb == "archive" else None
 
 
+def _server(text: str) -> str:
+    try:
+        Server.parse(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+class SocketConfig(_Strict):
+    """A TCP server whose lines become the landing folder's files, with the options of ``wordtide receive socket``."""
+
+    server: Annotated[str, AfterValidator(_server)]
+    max_size: Held = 16_000_000
+    max_age: Seconds = 2.0
+    tls: bool = Field(default=False, strict=True)
+    ca: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _authorities_only_for_tls(self) -> SocketConfig:
+        if self.ca is not None and not self.tls:
+            raise ValueError("ca is of use only with tls: true")
+        return self
+
+
+class FlumeConfig(_Strict):
+    """Flume agents whose events become the folder's files, with the options of ``wordtide receive flume``."""
+
+    port: int = Field(ge=1, le=65535, strict=True)
+    listen: str = Field(default="127.0.0.1", min_length=1)
+    max_batch: Held = 16_000_000
+    max_event: Held = 1_000_000
+    cert: str | None = Field(default=None, min_length=1)
+    key: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _both_for_tls(self) -> FlumeConfig:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key go together")
+        return self
+
+
 class QuarantineConfig(_Strict):
     """Which records are put aside instead of counted: Kafka values, or lines of files without their ends."""
 
@@ -153,10 +201,16 @@ class QuarantineConfig(_Strict):
 
 
 class StreamConfig(_Strict):
-    """One stream: one source, how it is counted, and when a drain ends. Times are in seconds, sizes in bytes."""
+    """One stream: one source, how it is counted, and when a drain ends. Times are in seconds, sizes in bytes.
+
+    ``socket`` or ``flume`` says who fills the landing folder. The table knows the folder only: a receiver may come, go
+    and change.
+    """
 
     kafka: KafkaSource | None = None
     landing: LandingSource | None = None
+    socket: SocketConfig | None = None
+    flume: FlumeConfig | None = None
     batch_interval: PositiveSeconds | None = None
     tokenizer: Tokenizer = Tokenizer.SPACE
     window: Window = 60.0
@@ -172,6 +226,11 @@ class StreamConfig(_Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> StreamConfig:
+        if self.socket and self.flume:
+            raise ValueError("name at most one receiver: socket or flume")
+        if (self.socket or self.flume) and (self.kafka or not self.landing):
+            name = "socket" if self.socket else "flume"
+            raise ValueError(f"{name} lands files; name landing: {{path: FOLDER}} as the one source")
         if (self.kafka is None) == (self.landing is None):
             raise ValueError("name exactly one source: kafka or landing")
         return self
@@ -204,6 +263,7 @@ class Stream:
         table: Absolute folder or URL of its ``word_counts`` table.
         landing: Absolute folder or URL of its landing folder, if that is its source.
         archive: Absolute folder or URL that counted files are moved to, if they are.
+        receiver: Who fills the landing folder, if it is for us to run; its files are absolute.
     """
 
     name: str
@@ -211,6 +271,7 @@ class Stream:
     table: str
     landing: str | None
     archive: str | None = None
+    receiver: SocketConfig | FlumeConfig | None = None
 
     @property
     def source_kind(self) -> Literal["kafka", "landing"]:
@@ -287,10 +348,57 @@ def parse_streams(text: str, origin: Path) -> dict[str, Stream]:
         archive = _absolute(written, origin.parent) if written else None
         if landing and archive and (problem := _archive_problem(archive, landing, tables)):
             raise ConfigError(f"{origin}: streams.{name}.landing.after: {problem}")
-        streams[name] = Stream(name, config, f"{tables}/{name}/word_counts", landing, archive)
+        receiver = _receiver(config, origin.parent)
+        if receiver and config.landing and not _takes(config.landing.glob, receiver):
+            raise ConfigError(
+                f"{origin}: streams.{name}.landing.glob: {config.landing.glob!r} leaves out what the receiver lands;"
+                " use *.txt, or leave it out"
+            )
+        streams[name] = Stream(name, config, f"{tables}/{name}/word_counts", landing, archive, receiver)
     _refuse_shared_tables(streams, origin)
     _refuse_taking_from_others(streams, origin)
+    _refuse_two_flumes_at_one_place(streams, origin)
     return streams
+
+
+def _receiver(config: StreamConfig, base: Path) -> SocketConfig | FlumeConfig | None:
+    """Return a stream's receiver, the files that it names made absolute."""
+    receiver = config.socket or config.flume
+    if receiver is None:
+        return None
+    files = {name: file for name in ("ca", "cert", "key") if (file := getattr(receiver, name, None)) is not None}
+    return receiver.model_copy(update={name: _absolute(file, base) for name, file in files.items()})
+
+
+def receiver_prefix(receiver: SocketConfig | FlumeConfig) -> str:
+    """Return what the names of a receiver's files begin with."""
+    return f"socket-{receiver.server}" if isinstance(receiver, SocketConfig) else "flume"
+
+
+def _takes(glob: str, receiver: SocketConfig | FlumeConfig) -> bool:
+    # As `Lander` makes them.
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", receiver_prefix(receiver))
+    return is_candidate(f"{plain}-20260131T235959999Z-0123456789ab-00000001.txt", glob)
+
+
+def _refuse_two_flumes_at_one_place(streams: dict[str, Stream], origin: Path) -> None:
+    # In one folder the younger would end the older, again and again.
+    flumes = [(stream, stream.receiver) for stream in streams.values() if isinstance(stream.receiver, FlumeConfig)]
+    for at, (stream, receiver) in enumerate(flumes):
+        for other, others in flumes[:at]:
+            if receiver.port == others.port and (
+                receiver.listen == others.listen or {receiver.listen, others.listen} & {"0.0.0.0", "::"}  # noqa: S104
+            ):
+                raise ConfigError(
+                    f"{origin}: streams.{stream.name}.flume.port: {receiver.port} is that of {other.name}; one receiver"
+                    " may serve many agents, or use another port"
+                )
+            (here, folder), (there, path) = _place(stream.landing or ""), _place(other.landing or "")
+            if _on_one(here, there) and folder == path:
+                raise ConfigError(
+                    f"{origin}: streams.{stream.name}.flume: {other.name} has a flume receiver in {stream.landing} too;"
+                    " one receiver lands in one folder and serves many agents"
+                )
 
 
 def _check_tables(tables: str, origin: Path) -> None:

@@ -21,7 +21,7 @@ from tests.cli.test_questions import drain, land
 from tests.support import create_topic, produce, unique
 from wordtide.config import load_streams
 from wordtide.embedded.cluster import ClusterAddress
-from wordtide.metrics import serve
+from wordtide.metrics import http, serve
 from wordtide.metrics.looks import Watcher
 from wordtide.metrics.serve import StreamsCollector
 from wordtide.table.maintain import compact_if_needed
@@ -50,7 +50,7 @@ class Exporter:
         self.collector = StreamsCollector(streams, [Watcher(one, self.said.append) for one in streams.values()])
 
     def scrape(self) -> Samples:
-        with serve.served(self.collector, "127.0.0.1", 0) as port:
+        with http.served(self.collector, "127.0.0.1", 0) as port:
             return samples(get(port))
 
 
@@ -207,4 +207,4 @@ def test_a_taken_port_is_one_line(shell: Shell, folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         answer = shell("metrics", "--port", str(server.getsockname()[1]))
     assert answer.code == 1
-    assert "(address already in use); name another --port" in answer.only_line
+    assert "(address already in use); name another port" in answer.only_line

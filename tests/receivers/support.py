@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import SECONDS, wait_until
+from wordtide.receivers.address import Server
 from wordtide.receivers.landing import Lander, Limits
 from wordtide.receivers.metrics import Metrics, Snapshot
-from wordtide.receivers.socket import Server, SocketReceiver
+from wordtide.receivers.socket import SocketReceiver
 from wordtide.storage import LocalStorage, Storage
 
 HOST = "127.0.0.1"

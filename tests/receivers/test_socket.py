@@ -20,7 +20,8 @@ from tests.receivers.support import HOST, LineServer, files_in, lines_in, lines_
 from tests.support import SECONDS, Place, some_lines, unique, wait_until, words_of
 from wordtide.errors import ConfigError
 from wordtide.receivers import landing, socket
-from wordtide.receivers.socket import Server, tls_context
+from wordtide.receivers.address import Server
+from wordtide.receivers.socket import tls_context
 from wordtide.storage import HdfsAddress, HdfsStorage, LocalStorage
 from wordtide.testing.network import Proxy
 

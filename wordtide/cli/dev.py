@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import click
 
 from wordtide.cli.dagster_dev import LOOPBACK, DagsterDev
+from wordtide.cli.receivers import Receivers
 from wordtide.cli.signals import Interrupts
 from wordtide.config import home, load_streams
 from wordtide.errors import ConfigError, EnvironmentProblem
@@ -18,25 +19,27 @@ from wordtide.wiring import hdfs_address, kafka_connection
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the web server.  [default: 3000 if free]")
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address the web server listens on.")
 def dev(port: int | None, host: str) -> None:
-    """Run `dagster dev` with its storage in $WORDTIDE_HOME/dagster until Ctrl-C."""
+    """Run `dagster dev` with its storage in $WORDTIDE_HOME/dagster, and the receivers of streams.yaml, until Ctrl-C."""
     streams = load_streams()
     _hint(any(stream.config.kafka for stream in streams.values()))
     with Interrupts() as interrupts:
         started = DagsterDev(port=port, host=host)
         try:
             with started, ExitStack() as stack:
+                receivers = stack.enter_context(Receivers(streams.values(), _say))
                 # What ends it must not be interrupted.
                 stack.callback(interrupts.end)
                 started.wait_ready()
                 where = home() / "dagster"
-                click.echo(f"wordtide: Dagster is at {started.url}, its storage in {where}; Ctrl-C ends it", err=True)
+                _say(f"Dagster is at {started.url}, its storage in {where}; Ctrl-C ends it")
                 while started.running():
                     interrupts.check()
+                    receivers.watch()
                     time.sleep(0.2)
                 raise EnvironmentProblem(started.obituary())
         except KeyboardInterrupt:
             # The way to end it, not a failure.
-            click.echo("wordtide: Dagster has ended", err=True)
+            _say("Dagster has ended")
 
 
 def _hint(needs_kafka: bool) -> None:
@@ -46,4 +49,8 @@ def _hint(needs_kafka: bool) -> None:
             kafka_connection()
         hdfs_address()
     except ConfigError as error:
-        click.echo(f"wordtide: {error}; Dagster starts all the same", err=True)
+        _say(f"{error}; Dagster starts all the same")
+
+
+def _say(text: str) -> None:
+    click.echo(f"wordtide: {text}", err=True)

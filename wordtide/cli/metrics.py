@@ -9,8 +9,9 @@ import click
 
 from wordtide.cli.signals import Interrupts
 from wordtide.config import load_streams
+from wordtide.metrics.http import served
 from wordtide.metrics.looks import Watcher
-from wordtide.metrics.serve import StreamsCollector, served
+from wordtide.metrics.serve import StreamsCollector
 
 _TICK_SECONDS = 0.5
 

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import click
 
+from wordtide.cli.receivers import arguments_of
 from wordtide.cli.signals import Interrupts
-from wordtide.config import is_url, parse_bytes, parse_seconds
+from wordtide.config import MAX_HELD, find_stream, is_url, load_streams, parse_bytes, parse_seconds
 from wordtide.errors import ConfigError
+from wordtide.receivers.address import Server
 from wordtide.receivers.landing import Lander, Limits, Write
 from wordtide.receivers.metrics import Metrics, Snapshot
-from wordtide.receivers.socket import Server, SocketReceiver, tls_context
+from wordtide.receivers.socket import SocketReceiver, tls_context
 from wordtide.storage import Storage, storage_for
 
-_LARGEST = 1_000_000_000
+_LOOPBACK = "127.0.0.1"
 _TICK_SECONDS = 0.5
 _STOP_SECONDS = 5.0
 _LAND_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What surrounds a receiver, whatever it receives.
+
+    Attributes:
+        metrics_port: Where Prometheus asks for the figures; 0 for any free port, None for nowhere.
+        parent: The process whose end is ours too; None if there is none.
+    """
+
+    metrics_port: int | None = None
+    parent: int | None = None
 
 
 class Receiver(Protocol):
@@ -84,7 +101,9 @@ def told_by_signals() -> Iterator[Interrupts]:
         say("ended before anything was received")
 
 
-def run_until_told(receiver: Receiver, lander: Lander, metrics: Metrics, interrupts: Interrupts) -> None:
+def run_until_told(
+    receiver: Receiver, lander: Lander, metrics: Metrics, interrupts: Interrupts, around: Around
+) -> None:
     """Run a receiver until a signal says to end, land what it has, and say what it did in one line.
 
     Raises:
@@ -108,6 +127,9 @@ def run_until_told(receiver: Receiver, lander: Lander, metrics: Metrics, interru
         while not ended.wait(_TICK_SECONDS):
             interrupts.check()
             lander.watch()
+            if around.parent is not None and os.getppid() != around.parent:
+                say("the process that ran this receiver has gone")
+                break
     except KeyboardInterrupt:
         pass
     finally:
@@ -148,7 +170,7 @@ def _size(_ctx: click.Context, _option: click.Parameter, text: str) -> int:
         size = parse_bytes(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-    if not 0 < size <= _LARGEST:
+    if not 0 < size <= MAX_HELD:
         raise click.BadParameter(f"{text} is not between 1 and 1GB; twice as much is held in memory")
     return size
 
@@ -167,6 +189,27 @@ def _server(_ctx: click.Context, _argument: click.Parameter, text: str) -> Serve
         raise click.BadParameter(str(error)) from None
 
 
+def _around(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that `Around` is made of."""
+    what = "Serve the figures to Prometheus, on this machine only; 0: any free port."
+    command = click.option("--parent", type=int, hidden=True)(command)
+    return click.option("--metrics-port", type=click.IntRange(0, 65535), help=what)(command)
+
+
+@contextmanager
+def _metrics_served(metrics: Metrics, around: Around) -> Iterator[None]:
+    if around.metrics_port is None:
+        yield
+        return
+    # Not above: few want it, and a receiver stays in memory for ever.
+    from wordtide.metrics.http import served
+    from wordtide.receivers.collector import ReceiverCollector
+
+    with served(ReceiverCollector(metrics), _LOOPBACK, around.metrics_port) as port:
+        say(f"metrics at http://{_LOOPBACK}:{port}/metrics")
+        yield
+
+
 @click.group()
 def receive() -> None:
     """Land what other programs send, as files that appear whole, until Ctrl-C or SIGTERM."""
@@ -179,7 +222,17 @@ def receive() -> None:
 @click.option("--max-age", default="2s", show_default=True, callback=_age, help="Land a file when it is older.")
 @click.option("--tls", is_flag=True, help="Speak TLS and check the server's certificate and name.")
 @click.option("--ca", metavar="FILE", help="With --tls: certificates to trust (PEM), instead of the system's.")
-def receive_socket(server: Server, landing: str, max_size: int, max_age: float, tls: bool, ca: str | None) -> None:
+@_around
+def receive_socket(
+    server: Server,
+    landing: str,
+    max_size: int,
+    max_age: float,
+    tls: bool,
+    ca: str | None,
+    metrics_port: int | None,
+    parent: int | None,
+) -> None:
     r"""Connect to HOST:PORT, as Spark's socketTextStream does, and land the lines that come.
 
     A line ends with \n, \r\n or a lone \r and is never divided between two files. An unfinished last line counts
@@ -199,8 +252,11 @@ def receive_socket(server: Server, landing: str, max_size: int, max_age: float, 
     with told_by_signals() as interrupts:
         context = tls_context(ca) if tls else None
         metrics = Metrics()
-        lander = lander_for(storage_of(landing), f"socket-{server}", Limits(max_size, max_age), metrics)
-        run_until_told(SocketReceiver(server, lander, metrics, say, tls=context), lander, metrics, interrupts)
+        around = Around(metrics_port, parent)
+        with _metrics_served(metrics, around):
+            lander = lander_for(storage_of(landing), f"socket-{server}", Limits(max_size, max_age), metrics)
+            receiver = SocketReceiver(server, lander, metrics, say, tls=context)
+            run_until_told(receiver, lander, metrics, interrupts, around)
 
 
 @receive.command("flume")
@@ -211,8 +267,17 @@ def receive_socket(server: Server, landing: str, max_size: int, max_age: float, 
 @click.option("--max-event", default="1MB", show_default=True, callback=_size, help="Refuse a larger event.")
 @click.option("--cert", metavar="FILE", help="Speak TLS, with this certificate (PEM).")
 @click.option("--key", metavar="FILE", help="With --cert: its private key (PEM).")
+@_around
 def receive_flume(
-    port: int, landing: str, host: str, max_batch: int, max_event: int, cert: str | None, key: str | None
+    port: int,
+    landing: str,
+    host: str,
+    max_batch: int,
+    max_event: int,
+    cert: str | None,
+    key: str | None,
+    metrics_port: int | None,
+    parent: int | None,
 ) -> None:
     """Serve the Thrift sinks of Flume agents and land the bodies of their events, a line each.
 
@@ -240,12 +305,28 @@ def receive_flume(
 
         tls = server_tls(cert, key) if cert is not None and key is not None else None
         listener = listen(host, port)
-        where = storage_of(landing)
-        journal = Journal(*where)
-        marks = journal.open()
         metrics = Metrics()
-        # At once, as agents wait for it; what several of them send meanwhile shares a file.
-        lander = lander_for(where, "flume", Limits(max_batch, 0.0), metrics, journal.write)
-        receiver = FlumeReceiver(listener, lander, marks, metrics, say, Bounds(max_batch, max_event), tls)
-        say(f"listening on {host} port {listener.getsockname()[1]}")
-        run_until_told(receiver, lander, metrics, interrupts)
+        around = Around(metrics_port, parent)
+        with _metrics_served(metrics, around):
+            where = storage_of(landing)
+            journal = Journal(*where)
+            marks = journal.open()
+            # At once, as agents wait for it; what several of them send meanwhile shares a file.
+            lander = lander_for(where, "flume", Limits(max_batch, 0.0), metrics, journal.write)
+            receiver = FlumeReceiver(listener, lander, marks, metrics, say, Bounds(max_batch, max_event), tls)
+            say(f"listening on {host} port {listener.getsockname()[1]}")
+            run_until_told(receiver, lander, metrics, interrupts, around)
+
+
+@receive.command("stream")
+@click.argument("name", metavar="STREAM")
+@_around
+def receive_stream(name: str, metrics_port: int | None, parent: int | None) -> None:
+    """Run the receiver that a stream of streams.yaml names (its key socket or flume), as wordtide dev does."""
+    stream = find_stream(load_streams(), name)
+    if stream.receiver is None:
+        raise ConfigError(f"stream {name} names no receiver: add socket: {{…}} or flume: {{…}} to its entry")
+    arguments = arguments_of(stream)
+    arguments += [] if metrics_port is None else ["--metrics-port", str(metrics_port)]
+    arguments += [] if parent is None else ["--parent", str(parent)]
+    receive.main(arguments, prog_name="wordtide receive", standalone_mode=False)

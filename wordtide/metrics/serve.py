@@ -1,15 +1,12 @@
-"""Serves metrics to Prometheus over HTTP."""
+"""All streams as one collector for Prometheus."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.registry import Collector
 
 from wordtide.config import Stream
-from wordtide.errors import EnvironmentProblem
 from wordtide.metrics.families import Families, families
 from wordtide.metrics.looks import Watcher, look_at_all
 
@@ -31,25 +28,3 @@ class StreamsCollector(Collector):
     def describe(self) -> Families:
         """Say no names: registering would look at everything."""
         return iter(())
-
-
-@contextmanager
-def served(collector: Collector, host: str, port: int) -> Iterator[int]:
-    """Serve a collector's metrics while the context is open; yields the port.
-
-    Raises:
-        EnvironmentProblem: Nothing can listen there.
-    """
-    registry = CollectorRegistry()
-    registry.register(collector)
-    try:
-        server, thread = start_http_server(port, host, registry)
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise EnvironmentProblem(f"cannot listen on {host} port {port} ({why}); name another --port") from error
-    try:
-        yield int(server.server_port)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5.0)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 import threading
 import time
-from dataclasses import dataclass
 
 from wordtide.errors import ConfigError
+from wordtide.receivers.address import Server
 from wordtide.receivers.backoff import Backoff
 from wordtide.receivers.landing import Lander, Say
 from wordtide.receivers.lines import LineCutter, count_lines, last_line_end, stretches
@@ -25,39 +24,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _PROBE_AFTER, _PROBE_EVERY, _PROBES = 30, 10, 3
 _REST_SECONDS, _REST_TICK_SECONDS = 1.0, 0.1
 _REST_BYTES = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where the lines come from.
-
-    Attributes:
-        host: A name or an address.
-        port: TCP port.
-    """
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Server:
-        """Return the server of ``host:port`` or ``[IPv6]:port``.
-
-        Raises:
-            ConfigError: It is neither.
-        """
-        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:/\[\]]+)):(\d{1,5})", text, re.ASCII)
-        if match is None or not 0 < int(match[3]) < 65536:
-            raise ConfigError(f"{text!r} is not HOST:PORT")
-        host = match[1] or match[2]
-        try:
-            host.encode("idna")
-        except UnicodeError:
-            raise ConfigError(f"{text!r}: {host!r} is no host name") from None
-        return cls(host, int(match[3]))
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
