@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from wordtide.config import (
+    PROJECT_ROOT,
     EngineName,
     FlumeConfig,
     KafkaSource,
@@ -112,6 +113,10 @@ def test_starts(start: str, position: object) -> None:
         (f"{TOPIC}, tokenizer: words2", "streams.s.tokenizer"),
         (f"{TOPIC}, engine: flink", "streams.s.engine"),
         ("kafka: {topic: t, start: yesterday}", "earliest, latest"),
+        ("kafka: {topic: t, start: 1.5}", "start 1.5 is none of earliest"),
+        ("kafka: {topic: '..'}", "Kafka allows no topic '..'"),
+        ("kafka: {topic: 1}", "streams.s.kafka.topic: must be text; quote it"),
+        ("kafka: news", "streams.s.kafka: must be keys with values"),
         ("kafka: {topic: t, isolation: dirty}", "streams.s.kafka.isolation"),
         ("kafka: {topic: 'a b'}", "streams.s.kafka.topic"),
         ("kafka: {}", "streams.s.kafka.topic"),
@@ -119,6 +124,10 @@ def test_starts(start: str, position: object) -> None:
         ("window: 1m", "exactly one source"),
         ("landing: {path: 's3://b/l'}", "use a folder or hdfs://"),
         ("landing: {path: l, min_age: true}", "streams.s.landing.min_age"),
+        ('landing: {path: "a\\0b"}', "streams.s.landing.path: 'a\\x00b' is no path"),
+        ("landing: {path: 'hdfs://nn:99999/l'}", "streams.s.landing.path: 'hdfs://nn:99999/l' is no URL"),
+        ("landing: {path: 'hdfs://[::1/l'}", "is no URL"),
+        ("landing: {path: l, after: 'archive hdfs://[::1/l'}", "is no URL"),
     ],
 )
 def test_each_mistake_is_one_line_that_names_the_file_and_the_key(entry: str, complaint: str) -> None:
@@ -134,7 +143,14 @@ def test_each_mistake_is_one_line_that_names_the_file_and_the_key(entry: str, co
     ("text", "complaint"),
     [
         ("streams: [", "not YAML"),
-        ("- a", "streams.yaml"),
+        ("- a", "streams.yaml: must be keys with values"),
+        ("streams: [a, b]", "streams: must be keys with values"),
+        ("streams: {news: }", "streams.news: must be keys with values"),
+        ("streams: {yes: {kafka: {topic: t}}}", "streams.1: must be text; quote it"),
+        ("streams:\n  a: {kafka: {topic: t}}\n  a: {kafka: {topic: u}}", "line 3, column 3: the key 'a' occurs twice"),
+        ("streams:\n\ta: 1", "line 2, column 1"),
+        ("streams: " + "[" * 3000, "nested too deeply"),
+        ("tables: ''", "tables: "),
         ("streams: {1a: {kafka: {topic: t}}}", "streams.1a"),
         ("streams: {a-b: {kafka: {topic: t}}}", "streams.a-b"),
         ("streams: {news: {kafka: {topic: t}}, News: {kafka: {topic: u}}}", "share the table"),
@@ -211,6 +227,19 @@ def test_what_a_stream_puts_away_no_other_stream_may_be_waiting_for(other: str) 
     with pytest.raises(ConfigError, match=r"streams\.a\.landing\.after: b takes files from there too"):
         parse_streams(text.format("delete", other), ORIGIN)
     assert len(parse_streams(text.format("keep", other), ORIGIN)) == 2
+
+
+def test_a_tilde_of_nobody_is_a_name_like_others() -> None:
+    assert one("landing: {path: '~no-such-user/l'}").landing == "/etc/w/~no-such-user/l"
+
+
+def test_without_a_current_folder_the_projects_file_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORDTIDE_STREAMS", raising=False)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert streams_path() == PROJECT_ROOT / "streams.yaml"
 
 
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:

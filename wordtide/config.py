@@ -6,7 +6,7 @@ import math
 import os
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -63,13 +63,26 @@ def _whole_milliseconds(seconds: float) -> float:
     return seconds
 
 
-def _no_bool(value: object) -> object:
-    if isinstance(value, bool):
+def _position(value: object) -> object:
+    # Left to itself, pydantic would take 1.5 for a moment of 1970.
+    if not isinstance(value, str | int | datetime | date) or isinstance(value, bool):
         raise ValueError(f"start {value!r} is none of earliest, latest, an ISO 8601 time, ms since the epoch")
     return value
 
 
-Start = Annotated[str | int | datetime, BeforeValidator(_no_bool)]
+def _location(value: str) -> str:
+    if "\0" in value:
+        raise ValueError(f"{value!r} is no path")
+    if is_url(value):
+        try:
+            urlsplit(value).port  # noqa: B018 (raises for what is none)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no URL ({error})") from None
+    return value
+
+
+Location = Annotated[str, Field(min_length=1), AfterValidator(_location)]
+Start = Annotated[str | int | datetime, BeforeValidator(_position)]
 Seconds = Annotated[float, BeforeValidator(parse_seconds)]
 PositiveSeconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0)]
 Window = Annotated[float, BeforeValidator(parse_seconds), AfterValidator(_whole_milliseconds)]
@@ -110,7 +123,9 @@ class KafkaSource(_Strict):
     group: str | None = Field(default=None, min_length=1, max_length=249, pattern=r"^\S+$")
 
     @model_validator(mode="after")
-    def _start_is_a_position(self) -> KafkaSource:
+    def _topic_and_start_can_be(self) -> KafkaSource:
+        if self.topic in {".", ".."}:
+            raise ValueError(f"Kafka allows no topic {self.topic!r}")
         self.start_ms()
         return self
 
@@ -131,6 +146,7 @@ class KafkaSource(_Strict):
 def _after(value: str) -> str:
     if not re.fullmatch(r"keep|delete|archive\s+\S.*", value.strip()):
         raise ValueError(f"{value!r} is none of keep, delete, archive DIR")
+    _location(value.strip().partition(" ")[2].strip())
     return value.strip()
 
 
@@ -140,7 +156,7 @@ class LandingSource(_Strict):
     ``after`` says what becomes of a file once it is counted: ``keep``, ``delete`` or ``archive DIR``.
     """
 
-    path: str = Field(min_length=1)
+    path: Location
     glob: str = Field(default="**/*", min_length=1)
     min_age: Seconds = 5.0
     after: Annotated[str, AfterValidator(_after)] = "keep"
@@ -249,7 +265,7 @@ class StreamConfig(_Strict):
 class StreamsFile(_Strict):
     """The whole of `streams.yaml`."""
 
-    tables: str = "./data/tables"
+    tables: Location = "./data/tables"
     streams: dict[str, StreamConfig] = Field(default_factory=dict)
 
 
@@ -288,10 +304,13 @@ class _OneOfEachKey(yaml.SafeLoader):
     """YAML as PyYAML reads it, except that a repeated key is an error and not the silent loss of the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} occurs twice", node.start_mark)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"the key {key.value!r} occurs twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -302,16 +321,33 @@ def _absolute(location: str, base: Path) -> str:
             return str(Path(urlsplit(location).path).resolve())
         stripped = location.rstrip("/")
         return stripped if is_url(stripped) else f"{scheme}:///"
-    return str((base / Path(location).expanduser()).resolve())
+    return str((base / _at_home(location)).resolve())
+
+
+def _at_home(location: str) -> Path:
+    """Return a path, a leading ``~`` or ``~user`` made a folder; a ``~`` of nobody is a name, as in a shell."""
+    return Path(os.path.expanduser(location))
+
+
+_FORMS = {"model_type": "must be keys with values, `key: value`", "dict_type": "must be keys with values, `key: value`"}
+_FORMS |= {"string_type": "must be text; quote it"}
 
 
 def _problem(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    # A key that is no text (a number, or `yes`, which YAML takes for true) comes as "[key]" behind itself.
+    where = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
-        return f"unknown key {where!r}"
-    message = first["msg"].removeprefix("Value error, ")
+        return f"unknown key {where!r}; README.md lists those there are"
+    message = _FORMS.get(first["type"], first["msg"].removeprefix("Value error, "))
     return f"{where}: {message}" if where else message
+
+
+def _yaml_problem(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def parse_streams(text: str, origin: Path) -> dict[str, Stream]:
@@ -322,8 +358,8 @@ def parse_streams(text: str, origin: Path) -> dict[str, Stream]:
     """
     try:
         raw: Any = yaml.load(text, _OneOfEachKey)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{origin}: not YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{origin}: not YAML: {' '.join(_yaml_problem(error).split())}") from error
     try:
         parsed = StreamsFile.model_validate(raw if raw is not None else {})
     except ValidationError as error:
@@ -467,9 +503,10 @@ def streams_path() -> Path:
     """Return the `streams.yaml` in use: ``$WORDTIDE_STREAMS``, else the current folder's, else the project's."""
     named = os.environ.get("WORDTIDE_STREAMS")
     if named:
-        return Path(named).expanduser().resolve()
-    here = Path.cwd() / "streams.yaml"
-    return here if here.is_file() else PROJECT_ROOT / "streams.yaml"
+        return _at_home(named).resolve()
+    # Asked for by its name first: a current folder that was deleted has no path.
+    here = Path("streams.yaml")
+    return here.absolute() if here.is_file() else PROJECT_ROOT / "streams.yaml"
 
 
 def load_streams(path: Path | None = None) -> dict[str, Stream]:
@@ -490,7 +527,7 @@ def load_streams(path: Path | None = None) -> dict[str, Stream]:
 def home() -> Path:
     """Return ``$WORDTIDE_HOME``, else ``.wordtide`` beside the `streams.yaml` in use."""
     named = os.environ.get("WORDTIDE_HOME")
-    return Path(named).expanduser().resolve() if named else streams_path().parent / ".wordtide"
+    return _at_home(named).resolve() if named else streams_path().parent / ".wordtide"
 
 
 def find_stream(streams: dict[str, Stream], name: str) -> Stream:

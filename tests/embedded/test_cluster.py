@@ -17,9 +17,11 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from hdfs_native import Client
 
 from tests.servers import ANY_PORTS, end_for_sure
-from wordtide.embedded import cluster
+from wordtide.embedded import cluster, hdfs
+from wordtide.embedded.jars import ServerJars
 from wordtide.embedded.ports import listening
 from wordtide.embedded.record import Record, Server, read_record, write_record
+from wordtide.errors import EnvironmentProblem
 
 TOPIC = "kept"
 
@@ -177,3 +179,10 @@ def test_a_server_that_does_not_start_is_one_line_and_takes_the_other_with_it(ho
     record = read_record(home)
     assert record is not None
     assert (record.kafka, record.hdfs) == (None, None)
+
+
+def test_a_home_that_hadoop_cannot_use_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    jars = ServerJars((), (), tmp_path, tmp_path)
+    with pytest.raises(EnvironmentProblem, match=r"o'brien/hdfs: set WORDTIDE_HOME to a path without an apostrophe"):
+        hdfs.start(tmp_path / "o'brien" / "hdfs", tmp_path / "log", Path("java"), jars, {})
+    assert list(tmp_path.iterdir()) == []

@@ -98,6 +98,18 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
     assert jars.cache_dir() == tmp_path / "own"
 
 
+def test_a_user_without_a_home_directory_is_asked_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("WORDTIDE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def nobody(_uid: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    with pytest.raises(ConfigError, match="no home directory; set WORDTIDE_CACHE"):
+        jars.cache_dir()
+
+
 def test_a_tampered_jar_keeps_the_servers_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     java = find_java()
     real = jars.server_jars(java)

@@ -326,7 +326,9 @@ def test_a_namenode_that_is_down_is_one_clear_line_each_time(nowhere):
     ):
         with pytest.raises(SourceUnavailable) as caught:
             call("/landing")
-        assert str(caught.value).startswith(f"{url}/landing: the HDFS does not answer (Connection refused")
+        assert str(caught.value).startswith(
+            f"{url}/landing: the HDFS does not answer (Connection refused (os error 111)); "
+        )
         assert str(caught.value).endswith("start it (`wordtide up`) or correct WORDTIDE_HDFS_URL")
     for ask in (nowhere.namespace, lambda: nowhere.under_construction("/landing")):
         with pytest.raises(SourceUnavailable, match=r"the NameNode's HTTP port does not answer .*refused"):

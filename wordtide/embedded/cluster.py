@@ -70,7 +70,10 @@ def up(home: Path, wanted: Ports = USUAL) -> ClusterAddress:
             record = read_record(home) or Record(wanted)
             return _answering(record) or _start(home, record, java, jars, reservations, wanted)
     except OSError as error:
-        raise EnvironmentProblem(f"cannot start the servers in {home}: {error.strerror or error}") from error
+        raise EnvironmentProblem(
+            f"cannot start the servers in {home}: {error.strerror or error}; let this user write there, or set"
+            " WORDTIDE_HOME to a folder where it can"
+        ) from error
 
 
 def down(home: Path) -> bool:

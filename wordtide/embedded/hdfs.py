@@ -72,8 +72,12 @@ def start(home: Path, log: Path, java: Path, jars: ServerJars, environment: Mapp
     """Start the JVM; `configure` makes an HDFS of it.
 
     Raises:
+        EnvironmentProblem: Hadoop cannot use this home.
         OSError: the process cannot be started.
     """
+    # Hadoop hands its folders to a shell in quotes, after it has followed links.
+    if "'" in str(home.resolve()):
+        raise EnvironmentProblem(f"HDFS cannot use {home}: set WORDTIDE_HOME to a path without an apostrophe")
     home.mkdir(parents=True, exist_ok=True)
     archive = cds.flags("hdfs", java, jars.hdfs, cache=jars.cache, home=home)
     command = [str(java), *archive, *_JVM, "-cp", ":".join(map(str, jars.hdfs))]

@@ -64,9 +64,16 @@ def cache_dir() -> Path:
     """Return where fetched files are kept: `$WORDTIDE_CACHE`, else `wordtide` in the user's cache directory."""
     named = os.environ.get("WORDTIDE_CACHE")
     if named:
-        return Path(named).expanduser().absolute()
+        return Path(os.path.expanduser(named)).absolute()
     xdg = os.environ.get("XDG_CACHE_HOME")
-    return (Path(xdg) if xdg and Path(xdg).is_absolute() else Path.home() / ".cache") / "wordtide"
+    if xdg and Path(xdg).is_absolute():
+        return Path(xdg) / "wordtide"
+    try:
+        return Path.home() / ".cache" / "wordtide"
+    except RuntimeError:
+        raise ConfigError(
+            "this user has no home directory; set WORDTIDE_CACHE to a folder for the servers' jars"
+        ) from None
 
 
 def server_jars(java: Path) -> ServerJars:

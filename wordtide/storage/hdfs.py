@@ -389,4 +389,8 @@ def _user() -> str:
 
 def _first_line(text: str) -> str:
     """Return a Java message without its stack trace, be the line ends real or the escapes of a Rust debug string."""
-    return re.split(r"\\n|\n", text, maxsplit=1)[0].replace('\\"', '"').rstrip('")')
+    line = re.split(r"\\n|\n", text, maxsplit=1)[0].replace('\\"', '"')
+    # What closes the debug string goes, what the message has opened itself stays.
+    while line.endswith('"') or (line.endswith(")") and line.count(")") > line.count("(")):
+        line = line[:-1]
+    return line

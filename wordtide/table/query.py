@@ -29,5 +29,6 @@ def counts(handle: DeltaTable, after: int = -1, through: int | None = None) -> p
 
 def top(handle: DeltaTable, limit: int) -> list[dict[str, Any]]:
     """Return the ``limit`` most frequent words as ``{"word": …, "count": …}``."""
-    rows: list[dict[str, Any]] = counts(handle).slice(0, limit).to_pylist()
+    table = counts(handle)
+    rows: list[dict[str, Any]] = table.slice(0, min(limit, len(table))).to_pylist()
     return rows
