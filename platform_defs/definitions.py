@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets.sources import build_sources
 from assets.word_counts import build_word_counts
+from platform_defs.alerts import build_alerts_sensor
 from platform_defs.jobs import build_drain_job, build_maintenance_job
 from platform_defs.schedules import build_maintenance_schedule
 from platform_defs.sensors import build_sensor
@@ -40,11 +41,16 @@ def build_definitions(
     where = hdfs or HdfsResource()
     jobs = {stream.name: build_drain_job(stream) for stream in chosen}
     maintenance = build_maintenance_job(chosen)
+    tables = [build_word_counts(stream) for stream in chosen]
+    checks = [key for table in tables for key in table.check_keys]
     return dg.Definitions(
-        assets=[*build_sources(chosen), *(build_word_counts(stream) for stream in chosen)],
+        assets=[*build_sources(chosen), *tables],
         jobs=[*jobs.values(), maintenance],
         schedules=[build_maintenance_schedule(maintenance)],
-        sensors=[build_sensor(stream, jobs[stream.name]) for stream in chosen],
+        sensors=[
+            *(build_sensor(stream, jobs[stream.name]) for stream in chosen),
+            build_alerts_sensor(chosen, checks),
+        ],
         resources={
             "kafka": kafka or KafkaResource(),
             "hdfs": where,

@@ -216,6 +216,16 @@ class QuarantineConfig(_Strict):
     larger_than: Bytes | None = None
 
 
+class AlertsConfig(_Strict):
+    """When a stream is alarming, for whoever has configured where alerts go.
+
+    ``freshness``: something has waited, and no batch was committed, for so long. ``lag``: more records or files wait.
+    """
+
+    freshness: PositiveSeconds | None = 600.0
+    lag: int | None = Field(default=None, gt=0, strict=True)
+
+
 class StreamConfig(_Strict):
     """One stream: one source, how it is counted, and when a drain ends. Times are in seconds, sizes in bytes.
 
@@ -239,6 +249,7 @@ class StreamConfig(_Strict):
     local_records: int = Field(default=200_000, ge=0, strict=True)
     local_bytes: Bytes = 32_000_000
     quarantine: QuarantineConfig = QuarantineConfig()
+    alerts: AlertsConfig = AlertsConfig()
 
     @model_validator(mode="after")
     def _one_source(self) -> StreamConfig:

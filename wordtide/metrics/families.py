@@ -61,7 +61,7 @@ def _now(seen: Mapping[str, Seen]) -> Families:
     size = GaugeMetricFamily("wordtide_lag_bytes", "Bytes of complete files that wait.", labels=["stream"])
     for name, look in seen.items():
         if look.parked is not None:
-            parked.add_metric([name], look.parked)
+            parked.add_metric([name], len(look.parked))
         if look.live_files is not None:
             live.add_metric([name], look.live_files)
         if look.history is not None and look.history.committed_at is not None:

@@ -1,4 +1,4 @@
-"""Looks at a stream for metrics in a thread of its own, so that a dead server costs a scrape no more than its limit."""
+"""Looks at streams for metrics and alerts, a thread each, so that a dead server costs whoever asks only so long."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wordtide.lag import StreamLag, lag_of
 from wordtide.metrics.history import History
 from wordtide.sources.base import Source
 from wordtide.table.commit import Snapshot, WordCounts
-from wordtide.table.ledger import Ledger
+from wordtide.table.ledger import Ledger, ParkedSince
 from wordtide.table.panics import panics_as_errors
 from wordtide.wiring import open_source, open_table
 
@@ -33,7 +33,7 @@ class Seen:
         source_problem: Why the source could not be looked at; there is no lag then.
         history: What the ledger adds up to; None where there is no table yet.
         lag: What waits.
-        parked: How many partitions and files wait for a decision.
+        parked: The partitions and files that wait for a decision.
         live_files: Files of the table's newest version.
     """
 
@@ -42,7 +42,7 @@ class Seen:
     source_problem: str | None = None
     history: History | None = None
     lag: StreamLag | None = None
-    parked: int | None = None
+    parked: tuple[ParkedSince, ...] | None = None
     live_files: int | None = None
 
 
@@ -52,11 +52,21 @@ class Watcher:
     Args:
         stream: The stream.
         say: Told, once, what cannot be looked at and that it can again.
+        opens_table: Opens its table.
+        opens_source: Opens its topic or folder.
     """
 
-    def __init__(self, stream: Stream, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        say: Callable[[str], None],
+        opens_table: Callable[[Stream], WordCounts] = open_table,
+        opens_source: Callable[[Stream], Source] = open_source,
+    ) -> None:
         self.stream = stream
         self._say = say
+        self._opens_table = opens_table
+        self._opens_source = opens_source
         self._said: str | None = None
         self._table: WordCounts | None = None
         self._source: Source | None = None
@@ -66,7 +76,7 @@ class Watcher:
         self._reading_table = True
         self.seen = Seen()
         # A daemon: a client that hangs must not keep the process.
-        threading.Thread(target=self._work, name=f"metrics-{stream.name}", daemon=True).start()
+        threading.Thread(target=self._work, name=f"look-at-{stream.name}", daemon=True).start()
 
     def ask(self) -> None:
         """Begin a look, unless one is under way."""
@@ -103,7 +113,7 @@ class Watcher:
         self._reading_table = False
         try:
             if self._source is None:
-                self._source = open_source(self.stream)
+                self._source = self._opens_source(self.stream)
             handle, ledger = (snapshot.handle, snapshot.ledger) if snapshot else (None, None)
             with panics_as_errors():
                 return replace(seen, lag=lag_of(self.stream, self._source, handle, ledger))
@@ -113,7 +123,7 @@ class Watcher:
 
     def _look_at_table(self) -> tuple[Seen, Snapshot | None]:
         if self._table is None:
-            self._table = open_table(self.stream)
+            self._table = self._opens_table(self.stream)
         snapshot = self._table.snapshot(self._ledger)
         if snapshot is None:
             return Seen(), None
@@ -125,7 +135,7 @@ class Watcher:
             if ledger.last > history.last:
                 history = history.caught_up(snapshot.handle, ledger.last)
             live = pa.table(snapshot.handle.get_add_actions(flatten=True)).num_rows
-        return Seen(history=history, parked=len(ledger.parked), live_files=live), snapshot
+        return Seen(history=history, parked=tuple(ledger.parked.values()), live_files=live), snapshot
 
     def _forget(self) -> None:
         # Where servers are may have changed, and what is remembered of the table may be what is wrong.
