@@ -52,7 +52,8 @@ RIGHT = frozenset({ALARM.subject})
 
 
 def test_a_quiet_stream_is_fresh_however_old_its_last_commit_is() -> None:
-    assert kinds(seen(committed=NOW - 1e6)) == set()
+    quiet = judge(stream(), seen(committed=NOW - 1e6), NOW, NOW - 1e6)
+    assert (quiet.alarms, quiet.behind_since) == ((), None)
 
 
 def test_what_waits_is_alarming_once_nothing_was_committed_for_so_long() -> None:
@@ -166,6 +167,22 @@ def test_what_one_channel_refuses_is_tried_again_there_and_not_sent_twice_elsewh
     second = delivered(first.state, NOW + 30, mail=mail, webhook=webhook)
     assert (second.sent, second.state.outbox) == (2, ())
     assert [m.state for m in mail.taken] == [m.state for m in webhook.taken] == ["alarm", "resolved"]
+
+
+def test_a_channel_that_failed_gets_nothing_later_before_what_it_refused() -> None:
+    taken: list[str] = []
+    answers = iter([False, True, True])
+
+    def flaky(message: Message) -> None:
+        if not next(answers):
+            raise NotDelivered("busy")
+        taken.append(message.state)
+
+    state = decide(decide(State(), [ALARM], (), ["mail"], NOW), [], RIGHT, ["mail"], NOW + 1)
+    first = deliver(state, {"mail": flaky}, NOW)
+    assert (first.sent, taken) == (0, [])
+    deliver(first.state, {"mail": flaky}, NOW + 30)
+    assert taken == ["alarm", "resolved"]
 
 
 def test_what_nobody_takes_is_given_up_after_a_day_and_said_so() -> None:
