@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import click
 
@@ -45,10 +46,16 @@ def status(context: click.Context, as_json: bool) -> None:
     elif found.kafka is None and found.hdfs is None:
         click.echo(f"nothing runs in {found.home}: start it with wordtide up", err=True)
     else:
-        stopped = "does not run: start it again with wordtide up"
-        click.echo(f"Kafka  {found.kafka or stopped}\nHDFS   {found.hdfs or stopped}")
+        stopped = click.style("does not run: start it again with wordtide up", fg="red")
+        for name, address in (("Kafka", found.kafka), ("HDFS", found.hdfs)):
+            click.echo(f"{name:<6} {click.style(address, fg='green') if address else stopped}", color=_colour())
     if found.address is None:
         context.exit(1)
+
+
+def _colour() -> bool | None:
+    """Return what click is to do about colour: it looks for a terminal, but not for NO_COLOR."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def _json(kafka: str | None, hdfs: str | None) -> str:

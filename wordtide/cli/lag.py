@@ -12,10 +12,12 @@ from rich.text import Text
 from wordtide.cli import show
 from wordtide.config import Stream, find_stream, load_streams
 from wordtide.errors import WordtideError
-from wordtide.lag import StreamLag, stream_lag
+from wordtide.lag import PartitionLag, StreamLag, stream_lag
 
 _PARALLEL = 8
 """Streams looked at side by side, so that a silent server is waited for once and not once a stream."""
+_SHOWN_PARTITIONS = 8
+"""Partitions of a stream that an overview of all streams shows at most; one stream alone shows all of its."""
 
 
 @click.command()
@@ -35,7 +37,7 @@ def lag(ctx: click.Context, stream: str | None, as_json: bool) -> None:
     elif not found:
         click.echo("no stream is configured")
     else:
-        _print_lag(found)
+        _print_lag(found, whole=stream is not None)
     problems = [one for one in found if one.problem is not None]
     for one in problems:
         click.echo(f"wordtide: stream {one.stream}: {one.problem}", err=True)
@@ -53,14 +55,21 @@ def _lag_or_problem(stream: Stream) -> StreamLag:
         return StreamLag(stream.name, source, unit, None, None, None, founded=False, problem=str(error))
 
 
-def _print_lag(found: Sequence[StreamLag]) -> None:
+def _print_lag(found: Sequence[StreamLag], *, whole: bool) -> None:
     table = show.table("stream", "part", "position", "end", "lag", "", numbers=("part", "position", "end", "lag"))
     for one in found:
         note = "cannot be looked at" if one.problem else one.unit + ("" if one.founded else ", no table yet")
         table.add_row(
-            one.stream, "", show.number(one.position), show.number(one.end), show.number(one.lag), note, style="bold"
+            show.cell(one.stream),
+            "",
+            show.number(one.position),
+            show.number(one.end),
+            show.number(one.lag),
+            note,
+            style="bold",
         )
-        for row in one.partitions:
+        shown = one.partitions if whole else _worst(one.partitions)
+        for row in shown:
             table.add_row(
                 "",
                 str(row.partition),
@@ -69,4 +78,16 @@ def _print_lag(found: Sequence[StreamLag]) -> None:
                 show.number(row.lag),
                 Text("parked", style="yellow") if row.parked else "",
             )
+        if len(shown) < len(one.partitions):
+            table.add_row(
+                "", "…", "", "", "", Text(f"{len(one.partitions) - len(shown):,} more partitions", style="dim")
+            )
     show.console().print(table)
+
+
+def _worst(partitions: Sequence[PartitionLag]) -> list[PartitionLag]:
+    """Return, of many partitions, those that an overview must show."""
+    if len(partitions) <= _SHOWN_PARTITIONS:
+        return list(partitions)
+    urgent = sorted(partitions, key=lambda row: (not row.parked, -(row.lag or 0), row.partition))
+    return sorted(urgent[:_SHOWN_PARTITIONS], key=lambda row: row.partition)

@@ -41,7 +41,8 @@ def _print_words(words: Sequence[Mapping[str, Any]]) -> None:
     highest = max(int(row["count"]) for row in words)
     for rank, row in enumerate(words, 1):
         bar = Text("█" * max(1, round(24 * row["count"] / highest)) if highest > 0 else "", style="cyan")
-        table.add_row(str(rank), show.visible(row["word"]), show.number(row["count"]), bar)
+        word = show.cell(row["word"]) if row["word"] else show.visible("")
+        table.add_row(str(rank), word, show.number(row["count"]), bar)
     show.console().print(table)
 
 
@@ -71,16 +72,20 @@ def _print_ledger(rows: Sequence[Mapping[str, Any]], limit: int) -> None:
         "words",
         "s",
         "took",
-        numbers=("batch", "lines", "words", "s"),
+        numbers=("batch", "committed", "lines", "words", "s"),
         fill=True,
     )
     for row in rows[-limit:]:
         seconds = sum(value for value in row["seconds"].values() if value is not None)
-        took = Text(row["reason"], style="yellow") if row["reason"] else show.visible(_splits(row["splits"]))
+        took = show.cell(_splits(row["splits"]))
+        if row["reason"]:
+            # Not cut: it is what the reader has to know.
+            took = show.visible(row["reason"])
+            took.stylize("yellow")
         table.add_row(
             show.number(row["batch"]),
-            row["status"],
-            show.local_time(row["committed_at"]),
+            show.cell(row["status"]),
+            show.short_time(row["committed_at"]),
             show.number(row["lines"]),
             show.number(row["words"]),
             f"{seconds:.2f}" if seconds else "",
@@ -125,8 +130,9 @@ def _print_parked(rows: Sequence[Mapping[str, Any]]) -> None:
     console = show.console()
     for row in rows:
         head = Text.assemble((row["stream"], "bold"), "  ", show.visible(row["what"]))
-        console.print(head, Text(f"  since {show.local_time(row['since'])}", style="dim"), sep="")
-        console.print(Text("  ").append_text(show.visible(row["reason"])))
+        console.print(head)
+        since = Text(f"  since {show.local_time(row['since'])}", style="dim")
+        console.print(show.indented(show.visible(row["reason"]).append_text(since)))
 
 
 def _say_empty(stream: str, what: str) -> None:

@@ -138,7 +138,7 @@ def quarantine(stream: str, folder: Path | None, replay_it: bool, why: str, as_j
     else:
         shown = show.table("batch", "where", "start", "end", "why", numbers=("batch", "start", "end"), fill=True)
         for row in rows:
-            place = show.visible(row["what"]), show.number(row["start"]), show.number(row["end"])
+            place = show.cell(row["what"]), show.number(row["start"]), show.number(row["end"])
             shown.add_row(show.number(row["batch"]), *place, show.visible(row["reason"]))
         show.console().print(shown)
 
@@ -193,7 +193,7 @@ def _print(difference: Difference, applied: Committed | None) -> None:
         table = show.table("word", "was", "now", "difference", numbers=("was", "now", "difference"))
         for row in _largest(changes):
             table.add_row(
-                show.visible(row["word"]),
+                show.cell(row["word"]) if row["word"] else show.visible(""),
                 show.number(row["was"]),
                 show.number(row["now"]),
                 f"{row['now'] - row['was']:+,}",

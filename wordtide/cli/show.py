@@ -9,6 +9,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -43,13 +44,14 @@ def table(*columns: str, numbers: tuple[str, ...] = (), fill: bool = False) -> T
         numbers: Which of them are right-aligned.
         fill: Whether the last column gets whatever width is left.
     """
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
         numeric = column in numbers
         made.add_column(
             column,
             justify="right" if numeric else "left",
-            no_wrap=True,
+            # Where the terminal is too narrow texts give way, numbers never: half a number is another one.
+            no_wrap=numeric,
             overflow="ellipsis",
             max_width=None if numeric or fill else _WIDEST,
         )
@@ -67,6 +69,18 @@ def visible(text: str) -> Text:
     return Text(shown + ("…" if len(text) > _LONGEST else ""))
 
 
+def cell(text: str) -> Text:
+    """Return a word, name or path for a table: on one line, cut where its column ends."""
+    shown = visible(text) if text else Text()
+    shown.no_wrap, shown.overflow = True, "ellipsis"
+    return shown
+
+
+def indented(text: Text) -> Padding:
+    """Return text that stays to the right of its heading, however often it is broken."""
+    return Padding(text, (0, 0, 0, 2))
+
+
 def local_time(moment: datetime | None) -> str:
     """Return a time of today as this machine's clock shows it, an older one with its date."""
     if moment is None:
@@ -74,6 +88,14 @@ def local_time(moment: datetime | None) -> str:
     here = moment.astimezone()
     today = here.date() == datetime.now().astimezone().date()
     return here.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
+
+
+def short_time(moment: datetime) -> str:
+    """Return the same in a column's width: an older time without its seconds or its hour."""
+    here, now = moment.astimezone(), datetime.now().astimezone()
+    if here.date() == now.date():
+        return here.strftime("%H:%M:%S")
+    return here.strftime("%m-%d %H:%M" if here.year == now.year else "%Y-%m-%d")
 
 
 def number(value: int | None) -> str:
