@@ -8,8 +8,9 @@ from typing import Any
 import dagster as dg
 
 from assets.keys import source_key, word_counts_key
+from assets.lineage import Lineage
 from assets.report import Reporter, data_version, provenance_tags
-from resources import HdfsResource, KafkaResource, SparkResource, TablesResource
+from resources import HdfsResource, KafkaResource, OpenLineageResource, SparkResource, TablesResource
 from wordtide import __version__
 from wordtide.batch import Committed
 from wordtide.config import EngineName, Stream
@@ -80,12 +81,15 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
         hdfs: HdfsResource,
         spark: SparkResource,
         tables: TablesResource,
+        openlineage: OpenLineageResource,
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         _warn_if_forgetful(context)
         follow = context.run.tags.get(FOLLOW_TAG) == "true"
         try:
             table = tables.open(stream)
-            source = open_source(stream, kafka.connection() if stream.config.kafka else None, hdfs.address())
+            connection = kafka.connection() if stream.config.kafka else None
+            source = open_source(stream, connection, hdfs.address())
+            lineage = Lineage(context, table, openlineage, connection, hdfs.address())
             reporter = Reporter(context, stream, table)
             mirror = mirror_of(context, stream, kafka, table)
 
@@ -93,6 +97,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                 reporter.submit(committed)
                 if mirror is not None:
                     mirror.submit(committed)
+                lineage.submit()
 
             stop = threading.Event()
             drain = Drain(
@@ -108,7 +113,8 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                 stop=stop,
             )
             try:
-                summary = run_beside(drain, Pace.of(stream.config, by_hand=not follow), stop)
+                with lineage:
+                    summary = run_beside(drain, Pace.of(stream.config, by_hand=not follow), stop)
             finally:
                 reported = reporter.close()
                 if mirror is not None:

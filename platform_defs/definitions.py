@@ -12,7 +12,7 @@ from platform_defs.alerts import build_alerts_sensor
 from platform_defs.jobs import build_drain_job, build_maintenance_job
 from platform_defs.schedules import build_maintenance_schedule
 from platform_defs.sensors import build_sensor
-from resources import HdfsResource, KafkaResource, SparkResource, TablesResource
+from resources import HdfsResource, KafkaResource, OpenLineageResource, SparkResource, TablesResource
 from wordtide.config import Stream, load_streams
 
 
@@ -22,6 +22,7 @@ def build_definitions(
     kafka: KafkaResource | None = None,
     hdfs: HdfsResource | None = None,
     spark: SparkResource | None = None,
+    openlineage: OpenLineageResource | None = None,
 ) -> dg.Definitions:
     """Return assets, sensors, jobs and resources for streams.
 
@@ -30,6 +31,7 @@ def build_definitions(
         kafka: Default: by environment variables, else the embedded broker.
         hdfs: Default: by environment variables, else the embedded HDFS.
         spark: Default: `local[*]`, started only when a batch needs it.
+        openlineage: Default: by environment variables, else off.
 
     Raises:
         ConfigError: `streams.yaml` is wrong.
@@ -55,6 +57,7 @@ def build_definitions(
             "kafka": kafka or KafkaResource(),
             "hdfs": where,
             "spark": spark or SparkResource(),
+            "openlineage": openlineage or OpenLineageResource(),
             "tables": TablesResource(hdfs=where),
         },
     )

@@ -33,6 +33,7 @@ _COMMANDS = {
     "resolve": ("repair", "Decide about what is parked."),
     "replay": ("repair", "Read again what was published, and compare."),
     "quarantine": ("repair", "Records that were put aside instead of counted."),
+    "lineage": ("lineage", "Tell an OpenLineage backend of batches again, or look at what it is told."),
 }
 _ENVIRONMENT_FILE = Path(__file__).resolve().parents[2] / ".env"
 INTERRUPTED = 130

@@ -1,0 +1,38 @@
+"""Tells a backend what the ledger holds: batch by batch, each in events of its own, in order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from deltalake import DeltaTable
+from openlineage.client.event_v2 import RunEvent
+
+from wordtide.lineage.events import batch_events
+from wordtide.lineage.naming import Names
+from wordtide.table.rows import batch_totals, read_batch_rows
+
+ROWS_AT_ONCE = 50
+"""A row may name 10,000 files."""
+
+
+def events_of(handle: DeltaTable, names: Names, after: int, through: int) -> Iterator[tuple[int, tuple[RunEvent, ...]]]:
+    """Yield number and events of each batch with ``after < number <= through``, oldest first."""
+    identity = _identity_at(handle, after)
+    while after < through:
+        end = min(after + ROWS_AT_ONCE, through)
+        for row in read_batch_rows(handle, after=after, before=end + 1):
+            if row["identity"] is not None:
+                identity = json.loads(row["identity"])
+            yield row["batch"], batch_events(row, identity, names)
+        after = end
+
+
+def _identity_at(handle: DeltaTable, number: int) -> Mapping[str, Any]:
+    """Return what positions belong to at a batch: what the newest row up to it says that says anything."""
+    if number < 0:
+        return {}
+    said = [text for text in batch_totals(handle, ["identity"], -1, number + 1)["identity"] if text is not None]
+    found: Mapping[str, Any] = json.loads(said[-1]) if said else {}
+    return found
