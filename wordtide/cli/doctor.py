@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wordtide.cli import show
+from wordtide.cli.progress import progress
 from wordtide.doctor.examine import examine
 from wordtide.doctor.findings import Finding
 
@@ -37,7 +38,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
        "where":  the address (host:port) or path tried,
        "do":     what to do about it; a hint, or "", where it is ok}
     """  # noqa: D301 click's mark for lines to keep as they are
-    findings = examine()
+    with progress("looking at everything a drain needs"):
+        findings = examine()
     if as_json:
         show.print_json([_plain(finding) for finding in findings])
     else:

@@ -10,6 +10,7 @@ import click
 from rich.text import Text
 
 from wordtide.cli import show
+from wordtide.cli.progress import progress
 from wordtide.config import Stream, find_stream, load_streams
 from wordtide.errors import WordtideError
 from wordtide.lag import PartitionLag, StreamLag, stream_lag
@@ -27,11 +28,12 @@ _SHOWN_PARTITIONS = 8
 def lag(ctx: click.Context, stream: str | None, as_json: bool) -> None:
     """Show what waits to be counted: records of topics, files of folders."""
     streams = load_streams()
-    if stream is not None:
-        found = [stream_lag(find_stream(streams, stream))]
-    else:
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            found = list(pool.map(_lag_or_problem, streams.values()))
+    with progress("looking at sources and tables"):
+        if stream is not None:
+            found = [stream_lag(find_stream(streams, stream))]
+        else:
+            with ThreadPoolExecutor(_PARALLEL) as pool:
+                found = list(pool.map(_lag_or_problem, streams.values()))
     if as_json:
         show.print_json([asdict(one) for one in found])
     elif not found:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from wordtide.cli.produce import check_readable
+from wordtide.cli.progress import progress, told
 from wordtide.config import is_url
 from wordtide.errors import ConfigError
 from wordtide.planning.landing import is_candidate
@@ -40,14 +41,16 @@ def land(files: tuple[str, ...], folder: str) -> None:
         if storage.exists(f"{root}/{path.name}"):
             raise ConfigError(f"{folder}: there is already a {path.name}; nothing was landed. Use another name")
     storage.mkdirs(root)
-    for landed, path in enumerate(paths):
-        try:
-            storage.write_durably(f"{root}/{path.name}", _chunks(path))
-        except FileExistsError:
-            raise ConfigError(
-                f"{folder}: there is already a {path.name}, since a moment ago; {landed} of {len(paths)} files were"
-                f" landed before it. Land {path.name} and those after it under other names"
-            ) from None
+    with progress("landing", sum(path.stat().st_size for path in paths)) as advance:
+        for landed, path in enumerate(paths):
+            try:
+                storage.write_durably(f"{root}/{path.name}", told(_chunks(path), advance))
+            except FileExistsError:
+                raise ConfigError(
+                    f"{folder}: there is already a {path.name}, since a moment ago; {landed} of {len(paths)} files were"
+                    f" landed before it. Land {path.name} and those after it under other names"
+                ) from None
+    for path in paths:
         if not is_candidate(path.name, "**/*"):
             click.echo(f"wordtide: {path.name}: no stream takes a file of this name", err=True)
     noun = "file" if len(paths) == 1 else "files"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 
+from wordtide.cli.progress import Advance, progress, told
 from wordtide.connection import KafkaConnection
 from wordtide.errors import ConfigError, SourceUnavailable
 from wordtide.sources.kafka import connect, explain
@@ -197,17 +198,30 @@ def produce(ctx: click.Context, topic: str, files: tuple[str, ...], partitions: 
         click.echo(f"wordtide: topic {topic} exists with {there} partitions; it keeps them", err=True)
     sender = Sender(connection, topic)
     try:
-        for name in files or ("-",):
-            with _open(name) as file:
-                for line in lines_of(file):
-                    sender.send(line)
+        with _progress(topic, files) as advance:
+            for name in files or ("-",):
+                with _open(name) as file:
+                    for line in lines_of(told(file, advance)):
+                        sender.send(line)
+            sender.finish()
     except KeyboardInterrupt:
         # `tail -f | wordtide produce` ends like this: what was read is sent.
         sender.finish()
         _report(sender, topic)
         raise
-    sender.finish()
     _report(sender, topic)
+
+
+def _progress(topic: str, files: Sequence[str]) -> AbstractContextManager[Advance]:
+    """Return what shows how much is sent; nothing, while somebody types the lines."""
+    typed = (not files or "-" in files) and sys.stdin.isatty()
+    return nullcontext(lambda _more: None) if typed else progress(f"sending to {topic}", _size(files))
+
+
+def _size(files: Iterable[str]) -> int | None:
+    """Return the bytes of all files; None if nobody knows, as of a pipe."""
+    paths = [Path(name) for name in files]
+    return sum(path.stat().st_size for path in paths) if paths and all(path.is_file() for path in paths) else None
 
 
 def _report(sender: Sender, topic: str) -> None:

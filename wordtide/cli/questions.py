@@ -10,8 +10,10 @@ import click
 from rich.text import Text
 
 from wordtide.cli import show
+from wordtide.cli.progress import progress
 from wordtide.config import find_stream, load_streams
 from wordtide.lag import ledger_of
+from wordtide.table.commit import BATCH_APP
 from wordtide.table.ledger import what_of
 from wordtide.table.query import top as top_words
 from wordtide.table.rows import read_batch_rows
@@ -26,8 +28,9 @@ _SHOWN_BATCHES = 20
 @click.option("--json", "as_json", is_flag=True, help='Print [{"word": …, "count": …}, …].')
 def top(stream: str, limit: int, as_json: bool) -> None:
     """Show the most frequent words of STREAM, highest first."""
-    handle = open_table(find_stream(load_streams(), stream)).open()
-    words = top_words(handle, limit) if handle is not None else []
+    with progress("adding up words"):
+        handle = open_table(find_stream(load_streams(), stream)).open()
+        words = top_words(handle, limit) if handle is not None else []
     if as_json:
         show.print_json(words)
     elif not words:
@@ -52,17 +55,21 @@ def _print_words(words: Sequence[Mapping[str, Any]]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print every batch with all its columns and splits.")
 def ledger(stream: str, limit: int | None, as_json: bool) -> None:
     """Show what each batch of STREAM has taken, oldest first; batch 0 founded the table."""
-    handle = open_table(find_stream(load_streams(), stream)).open()
-    rows = read_batch_rows(handle) if handle is not None else []
+    newest = limit if as_json else limit or _SHOWN_BATCHES
+    with progress("reading the ledger"):
+        handle = open_table(find_stream(load_streams(), stream)).open()
+        last = (handle.transaction_version(BATCH_APP) or 0) if handle is not None else -1
+        after = max(-1, last - newest) if newest else -1
+        rows = read_batch_rows(handle, after) if handle is not None else []
     if as_json:
-        show.print_json(rows[-limit:] if limit else rows)
+        show.print_json(rows)
     elif not rows:
         _say_empty(stream, "there is no table yet")
     else:
-        _print_ledger(rows, limit or _SHOWN_BATCHES)
+        _print_ledger(rows, older=after + 1)
 
 
-def _print_ledger(rows: Sequence[Mapping[str, Any]], limit: int) -> None:
+def _print_ledger(rows: Sequence[Mapping[str, Any]], older: int) -> None:
     console = show.console()
     table = show.table(
         "batch",
@@ -75,7 +82,7 @@ def _print_ledger(rows: Sequence[Mapping[str, Any]], limit: int) -> None:
         numbers=("batch", "committed", "lines", "words", "s"),
         fill=True,
     )
-    for row in rows[-limit:]:
+    for row in rows:
         seconds = sum(value for value in row["seconds"].values() if value is not None)
         took = show.cell(_splits(row["splits"]))
         if row["reason"]:
@@ -92,8 +99,8 @@ def _print_ledger(rows: Sequence[Mapping[str, Any]], limit: int) -> None:
             took,
         )
     console.print(table)
-    if len(rows) > limit:
-        console.print(f"{len(rows) - limit:,} older batches are not shown; -n {len(rows)} or --json shows all")
+    if older:
+        console.print(f"{older:,} older batches are not shown; -n {older + len(rows)} or --json shows all")
 
 
 def _splits(splits: Sequence[Mapping[str, Any]]) -> str:
@@ -112,11 +119,12 @@ def parked(stream: str | None, as_json: bool) -> None:
     streams = load_streams()
     chosen = [find_stream(streams, stream)] if stream is not None else list(streams.values())
     rows: list[dict[str, str | datetime]] = []
-    for one in chosen:
-        handle = open_table(one).open()
-        if handle is not None:
-            waiting = sorted(ledger_of(handle).parked.values(), key=lambda found: (found.since, found.what))
-            rows += [{"stream": one.name, "what": w.what, "reason": w.reason, "since": w.since} for w in waiting]
+    with progress("reading ledgers"):
+        for one in chosen:
+            handle = open_table(one).open()
+            if handle is not None:
+                waiting = sorted(ledger_of(handle).parked.values(), key=lambda found: (found.since, found.what))
+                rows += [{"stream": one.name, "what": w.what, "reason": w.reason, "since": w.since} for w in waiting]
     if as_json:
         show.print_json(rows)
     elif not rows:

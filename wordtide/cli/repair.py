@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from wordtide.batch import Aside, Committed, Decision, FileSplit, Verdict
 from wordtide.cli import show
+from wordtide.cli.progress import progress
 from wordtide.config import find_stream, load_streams
 from wordtide.errors import DecisionRefused
 from wordtide.repair.quarantine import batches_with_quarantined, contents
@@ -42,7 +43,9 @@ def resolve(stream: str, what: str, verdict: str, why: str) -> None:
     opened = find_stream(load_streams(), stream)
     table, source = open_table(opened), open_source(opened)
     try:
-        committed = carry_out(opened, source, table, what, Decision(Verdict(verdict), getpass.getuser(), _line(why)))
+        with progress(f"deciding about {Path(what).name}"):
+            decision = Decision(Verdict(verdict), getpass.getuser(), _line(why))
+            committed = carry_out(opened, source, table, what, decision)
     finally:
         source.close()
     for parked in committed.batch.parked:
@@ -85,12 +88,14 @@ def replay(
     decision = Decision(Verdict.REPLAY, getpass.getuser(), _line(why))
     said: list[dict[str, Any]] = []
     try:
-        found = find_published(existing(table).handle, wanted)
+        with progress("searching the ledger"):
+            found = find_published(existing(table).handle, wanted)
         if not found:
             raise DecisionRefused(f"stream {stream}: no batch has published that; see wordtide ledger {stream}")
-        for published in found:
-            difference = recount(opened, source, existing(table), published)
-            applied = _apply(table, source, difference, decision) if apply_it and len(difference.rows) else None
+        for place, published in enumerate(found, 1):
+            with progress(f"reading batch {published.number:,} again ({place:,} of {len(found):,})"):
+                difference = recount(opened, source, existing(table), published)
+                applied = _apply(table, source, difference, decision) if apply_it and len(difference.rows) else None
             if as_json:
                 number = applied.batch.number if applied else None
                 words = difference.changes.to_pylist()
@@ -119,14 +124,16 @@ def quarantine(stream: str, folder: Path | None, replay_it: bool, why: str, as_j
     table, source = open_table(opened), open_source(opened)
     decision = Decision(Verdict.REPLAY, getpass.getuser(), _line(why))
     try:
-        snapshot = existing(table)
-        held = batches_with_quarantined(snapshot.handle)
+        with progress("searching the ledger"):
+            snapshot = existing(table)
+            held = batches_with_quarantined(snapshot.handle)
         if folder is not None:
             _export(source, snapshot, held, folder)
         if replay_it:
             for published in held:
-                difference = recount(opened, source, existing(table), published, whole=True)
-                committed = _apply(table, source, difference, decision)
+                with progress(f"counting batch {published.number:,} again"):
+                    difference = recount(opened, source, existing(table), published, whole=True)
+                    committed = _apply(table, source, difference, decision)
                 click.echo(f"batch {published.number}: counted after all, as batch {committed.batch.number}", err=True)
     finally:
         source.close()
@@ -146,11 +153,12 @@ def quarantine(stream: str, folder: Path | None, replay_it: bool, why: str, as_j
 def _export(source: Source, snapshot: Snapshot, held: Sequence[Published], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
-    for published in held:
-        for aside, content in contents(source, snapshot.ledger, published):
-            name = aside.split.what.rpartition("/")[2] if isinstance(aside.split, FileSplit) else aside.split.what
-            (folder / f"{published.number}-{name.replace('/', '-')}-{aside.split.start}").write_bytes(content)
-            written += 1
+    with progress("writing records"):
+        for published in held:
+            for aside, content in contents(source, snapshot.ledger, published):
+                name = aside.split.what.rpartition("/")[2] if isinstance(aside.split, FileSplit) else aside.split.what
+                (folder / f"{published.number}-{name.replace('/', '-')}-{aside.split.start}").write_bytes(content)
+                written += 1
     click.echo(f"wrote {written:,} records to {folder}", err=True)
 
 
