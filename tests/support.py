@@ -18,7 +18,7 @@ from wordtide.testing.ledger import (
     words_of,
 )
 from wordtide.testing.place import Place, topic_of
-from wordtide.testing.topics import add_partitions, create_topic, delete_records, delete_topic, produce
+from wordtide.testing.topics import add_partitions, commit_offsets, create_topic, delete_records, delete_topic, produce
 from wordtide.testing.waiting import SECONDS, unique, wait_until
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "assert_contiguous",
     "assert_no_orphan_visible",
     "assert_numbered",
+    "commit_offsets",
     "create_topic",
     "delete_records",
     "delete_topic",

@@ -122,6 +122,7 @@ class Verdict(StrEnum):
     RECOUNT = "recount"
     FROM_EARLIEST = "from-earliest"
     REPLAY = "replay"
+    IMPORT = "import-offsets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +151,13 @@ class Founding:
         identity: What positions belong to (cluster, topic id, namespace …); plain strings.
         transactions: One for each Kafka partition at its resolved start.
         splits: The same for the ledger row, as empty ranges.
+        decision: The operator's, if one said where to begin.
     """
 
     identity: Mapping[str, str]
     transactions: tuple[Transaction, ...]
     splits: tuple[Split, ...]
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,13 @@ import pytest
 
 from tests.cli.support import Shell
 from tests.cli.test_questions import drain
-from tests.support import create_topic, produce, unique
+from tests.support import commit_offsets, create_topic, produce, unique
 from wordtide.cli.main import cli
-from wordtide.config import PROJECT_ROOT
+from wordtide.cli.watch import plain
+from wordtide.config import PROJECT_ROOT, load_streams
 from wordtide.embedded.cluster import ClusterAddress
+from wordtide.table.follow import Follower
+from wordtide.wiring import open_table
 
 _PAGE = (PROJECT_ROOT / "docs" / "json.md").read_text()
 _DOCUMENTED: dict[str, set[str]] = {}
@@ -83,10 +86,21 @@ def test_a_command_prints_the_keys_that_are_documented(eventful: Shell, command:
     assert printed(eventful(command, *arguments, "--json").out) == _DOCUMENTED[command]
 
 
-def test_lag_and_status_print_the_keys_that_are_documented(served: Shell, cluster: ClusterAddress) -> None:
+def test_watch_prints_the_keys_that_are_documented(eventful: Shell) -> None:
+    assert eventful
+    batches = Follower(open_table(load_streams()["s"]), 0, 10).next()
+    assert {key for one in batches for key in keys(plain(one))} == _DOCUMENTED["watch"]
+
+
+def test_lag_status_and_import_offsets_print_the_keys_that_are_documented(
+    served: Shell, cluster: ClusterAddress
+) -> None:
     topic = unique("keys")
     create_topic(cluster, topic, 1)
     produce(cluster, topic, ["a"])
     served.streams(f"streams: {{s: {{kafka: {{topic: {topic}}}}}}}\n")
     assert printed(served("lag", "--json").out) == _DOCUMENTED["lag"]
+    group = unique("group")
+    commit_offsets(cluster, group, topic, {0: 1})
+    assert printed(served("import-offsets", "s", "--group", group, "--json").out) == _DOCUMENTED["import-offsets"]
     assert printed(served("status", "--json").out) == _DOCUMENTED["status"] == _DOCUMENTED["up"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import Place, some_lines
-from wordtide.batch import Batch, FileSplit, KafkaSplit, Parked, SplitProof, Status
+from wordtide.batch import Batch, FileSplit, Founding, KafkaSplit, Parked, SplitProof, Status
 from wordtide.config import Stream, parse_streams
 from wordtide.errors import TableRefused
 from wordtide.table.ledger import Ledger, batch_row, fingerprint, founding_row, merge_proofs, what_of
@@ -62,7 +62,7 @@ def test_many_reasons_are_told_in_one_line() -> None:
 
 
 def test_every_row_fits_the_schema() -> None:
-    founding = founding_row(stream(), TOPIC, [KafkaSplit("t", 0, 3, 3)], "a", "run", NOW)
+    founding = founding_row(stream(), Founding(TOPIC, (), (KafkaSplit("t", 0, 3, 3),)), "a", "run", NOW)
     for row in (founding, parked_row(1, Parked("t", "gone"))):
         assert set(row) == set(BATCH_SCHEMA.names)
 

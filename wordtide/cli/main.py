@@ -26,6 +26,7 @@ _COMMANDS = {
     "receive": ("receive", "Land what a TCP server or Flume agents send, line by line."),
     "top": ("questions", "The most frequent words of a stream."),
     "ledger": ("questions", "What each batch of a stream has taken."),
+    "watch": ("watch", "Print each batch's counts as it commits."),
     "lag": ("lag", "What still waits to be counted."),
     "metrics": ("metrics", "Serve lag, batch times and counters to Prometheus."),
     "parked": ("questions", "What waits for a decision of yours."),
@@ -34,6 +35,7 @@ _COMMANDS = {
     "replay": ("repair", "Read again what was published, and compare."),
     "quarantine": ("repair", "Records that were put aside instead of counted."),
     "lineage": ("lineage", "Tell an OpenLineage backend of batches again, or look at what it is told."),
+    "import-offsets": ("import_offsets", "Begin a stream where a consumer group stopped."),
 }
 _ENVIRONMENT_FILE = Path(__file__).resolve().parents[2] / ".env"
 INTERRUPTED = 130
@@ -47,7 +49,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"wordtide.cli.{_COMMANDS[cmd_name][0]}"), cmd_name)
+        command: click.Command = getattr(
+            import_module(f"wordtide.cli.{_COMMANDS[cmd_name][0]}"), cmd_name.replace("-", "_")
+        )
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -84,7 +84,7 @@ def _print_ledger(rows: Sequence[Mapping[str, Any]], older: int) -> None:
     )
     for row in rows:
         seconds = sum(value for value in row["seconds"].values() if value is not None)
-        took = show.cell(_splits(row["splits"]))
+        took = show.cell(splits_line(row["splits"]))
         if row["reason"]:
             # Not cut: it is what the reader has to know.
             took = show.visible(row["reason"])
@@ -103,7 +103,8 @@ def _print_ledger(rows: Sequence[Mapping[str, Any]], older: int) -> None:
         console.print(f"{older:,} older batches are not shown; -n {older + len(rows)} or --json shows all")
 
 
-def _splits(splits: Sequence[Mapping[str, Any]]) -> str:
+def splits_line(splits: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a batch has taken as one line: ranges of offsets, or files."""
     files = [what_of(split) for split in splits if split["path"] is not None]
     if files:
         return files[0] if len(files) == 1 else f"{len(files):,} files: {files[0].rpartition('/')[2]} …"

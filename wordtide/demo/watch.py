@@ -8,11 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import quantiles
 from typing import Any
-from urllib.parse import unquote
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
@@ -20,11 +16,10 @@ from wordtide.config import Stream
 from wordtide.demo.feed import Arrivals
 from wordtide.errors import WordtideError
 from wordtide.lag import lag_of
-from wordtide.table.ledger import Ledger
-from wordtide.table.schema import BATCH_SCHEMA
+from wordtide.table.follow import count_rows, ledger_rows
+from wordtide.table.ledger import Ledger, batch_seconds
 from wordtide.wiring import open_source, open_table
 
-_FILE_COLUMNS = ["path", "size_bytes", "partition.kind", "max.batch"]
 TOP = 40
 _RECENT_SECONDS = 30.0
 """Latency and rate are those of the last half minute: what happens now, not how the start was."""
@@ -112,7 +107,7 @@ class StreamWatch:
             unit=lag.unit,
             batch=last["batch"] if last else None,
             engine=last["engine"] if last else None,
-            batch_seconds=_batch_seconds(last) if last else None,
+            batch_seconds=batch_seconds(last) if last else None,
             latency=_percentiles([seconds for _, seconds in self._latencies]),
             rate=self._rate(),
             history=self._history(),
@@ -135,38 +130,17 @@ class StreamWatch:
         assert self._ledger is not None
         if self._handle.version() == self._version:
             return
-        rows, sums = self._new_rows(self._handle, self._ledger.last)
+        rows = ledger_rows(self._table, self._handle, self._ledger.last)
+        counts = count_rows(self._table, self._handle, self._ledger.last)
         self._version = self._handle.version()
         if not rows:
             return
         self._ledger.apply(rows)
         self._ledger.last = rows[-1]["batch"]
-        self._sums.update(sums)
+        for word, count in zip(counts["word"].to_pylist(), counts["count"].to_pylist(), strict=True):
+            self._sums[word] += count
         for row in rows:
             self._take(row)
-
-    def _new_rows(self, handle: DeltaTable, after: int) -> tuple[list[dict[str, Any]], Counter[str]]:
-        """Return ledger rows and word sums of the batches after ``after``.
-
-        A dataset of the whole table would do, but making one costs a millisecond or two for each live file; which
-        files hold something new is known from their statistics. Files that compaction has merged hold old batches too.
-        """
-        rows: list[dict[str, Any]] = []
-        sums: Counter[str] = Counter()
-        files = pa.table(handle.get_add_actions(flatten=True)).select(_FILE_COLUMNS).to_pydict()
-        for path, size, kind, highest in zip(*(files[name] for name in _FILE_COLUMNS), strict=True):
-            if highest is not None and highest <= after:
-                continue
-            content = b"".join(self._table.storage.read_range(f"{self._table.root}/{unquote(path)}", 0, size))
-            columns = ["batch", "word", "count"] if kind == "count" else BATCH_SCHEMA.names
-            found = pq.read_table(pa.BufferReader(content), columns=columns)
-            found = found.filter(pc.field("batch") > after)
-            if kind == "batch":
-                rows += found.to_pylist()
-            else:
-                for word, count in zip(found["word"].to_pylist(), found["count"].to_pylist(), strict=True):
-                    sums[word] += count
-        return sorted(rows, key=lambda row: int(row["batch"])), sums
 
     def _take(self, row: Mapping[str, Any]) -> None:
         self._lines += row["lines"]
@@ -196,12 +170,6 @@ class StreamWatch:
             if 0 <= age < HISTORY:
                 bins[HISTORY - 1 - age] += words
         return tuple(bins)
-
-
-def _batch_seconds(row: Mapping[str, Any]) -> float:
-    """Return a batch's seconds: planning, which ends at ``planned_at``, and everything after it up to the commit."""
-    seconds: float = (row["committed_at"] - row["planned_at"]).total_seconds()
-    return seconds + (row["seconds"]["plan"] or 0.0)
 
 
 def _percentiles(samples: Sequence[float]) -> tuple[float, float] | None:

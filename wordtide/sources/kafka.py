@@ -16,10 +16,11 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigFilterType, ConfigResource, ConfigResourceType
 from kafka.protocol.consumer.offsets import IsolationLevel, OffsetSpec
 
-from wordtide.batch import Founding, KafkaSplit, Split, Transaction
+from wordtide.batch import Decision, Founding, KafkaSplit, Split, Transaction
 from wordtide.config import Stream
 from wordtide.connection import KafkaConnection
 from wordtide.errors import PlanAgain, SourceUnavailable, TableRefused
+from wordtide.planning.first_position import GroupOffsets
 from wordtide.planning.kafka import Known, PartitionRange, TopicIdentity, TopicSnapshot, plan_kafka
 from wordtide.reading.aside import NOTHING
 from wordtide.reading.files import CorruptFile, NotReady
@@ -271,15 +272,30 @@ class KafkaTopic:
     def found(self) -> Founding:
         """Resolve ``start`` to one offset a partition."""
         seen = self.snapshot()
-        starts = self._starts(seen)
-        identity = seen.identity
-        return Founding(
-            {"cluster_id": identity.cluster_id, "topic_id": identity.topic_id, "topic": identity.topic},
-            tuple(Transaction(identity.app_id(p), None, start) for p, start in sorted(starts.items())),
-            tuple(KafkaSplit(identity.topic, p, start, start) for p, start in sorted(starts.items())),
+        return founding_at(seen.identity, self.starts(seen))
+
+    def committed(self, group: str) -> GroupOffsets:
+        """Ask what a consumer group has committed."""
+        with self._asking() as admin:
+            try:
+                found = _of_any_broker(lambda: admin.list_group_offsets({group: None}))[group]
+                groups = _of_any_broker(admin.list_groups)
+            except kafka_errors.GroupAuthorizationFailedError as error:
+                raise SourceUnavailable(
+                    f"Kafka at {self._connection.bootstrap}: not allowed to see consumer group {group!r}; grant"
+                    " DESCRIBE"
+                ) from error
+        offsets = {tp: int(held.offset) for tp, held in found.items() if held.offset >= 0}
+        topic = self._config.topic
+        return GroupOffsets(
+            group,
+            {tp.partition: offset for tp, offset in offsets.items() if tp.topic == topic},
+            {tp.topic for tp in offsets if tp.topic != topic},
+            any(one["group_id"] == group and one["group_state"] not in {"Empty", "Dead"} for one in groups),
         )
 
-    def _starts(self, seen: TopicSnapshot) -> Mapping[int, int]:
+    def starts(self, seen: TopicSnapshot) -> Mapping[int, int]:
+        """Return the offset of each partition that ``start`` means."""
         start = self._config.start_ms()
         if start == "earliest":
             return {p: offered.begin for p, offered in seen.partitions.items()}
@@ -428,6 +444,16 @@ class KafkaTopic:
             self._admin.close()
             self._admin = None
             self._stale = False
+
+
+def founding_at(identity: TopicIdentity, starts: Mapping[int, int], decision: Decision | None = None) -> Founding:
+    """Return what batch 0 records of a topic that is taken from these offsets on."""
+    return Founding(
+        {"cluster_id": identity.cluster_id, "topic_id": identity.topic_id, "topic": identity.topic},
+        tuple(Transaction(identity.app_id(p), None, start) for p, start in sorted(starts.items())),
+        tuple(KafkaSplit(identity.topic, p, start, start) for p, start in sorted(starts.items())),
+        decision,
+    )
 
 
 def _position(offsets: Mapping[int, int]) -> str:

@@ -120,12 +120,12 @@ class WordCounts:
         if metadata.description != FORMAT:
             raise TableRefused(f"table {self.uri} {_foreign(metadata.description)}")
         ledger = known if known is not None and known.table_id == str(metadata.id) else Ledger(str(metadata.id))
-        with self._answers():
+        with self.answers():
             # Asks the log, and so does `Snapshot.position`.
             stored = handle.transaction_version(BATCH_APP)
         if stored is None:
             raise TableRefused(f"table {self.uri} has no {BATCH_APP} in its log; it was not founded by Wordtide")
-        with self._answers():
+        with self.answers():
             if stored != ledger.last:
                 catch_up(handle, ledger, stored)
             elif handle.version() != ledger.version and not read_batch_rows(handle, after=ledger.last - 1):
@@ -133,7 +133,7 @@ class WordCounts:
                 raise TableRefused(f"table {self.uri}: batch {ledger.last} is gone from it; was it RESTOREd?")
         ledger.version = handle.version()
         self._check_meaning(ledger)
-        return Snapshot(handle, ledger, self._entry(handle.version()))
+        return Snapshot(handle, ledger, self.entry(handle.version()))
 
     def open(self) -> DeltaTable | None:
         """Return a fresh handle, or None if there is no table."""
@@ -148,7 +148,8 @@ class WordCounts:
                     raise self._unreachable(error) from error
         return None
 
-    def _entry(self, version: int) -> FileInfo | None:
+    def entry(self, version: int) -> FileInfo | None:
+        """Return a version's file in the log, or None where there is none."""
         try:
             return self.storage.stat(f"{self.root}/_delta_log/{version:020d}.json")
         except FileNotFoundError:
@@ -161,10 +162,14 @@ class WordCounts:
                 f" for {self.stream.name} ({describe(self.stream)}); put it back, or name a new stream"
             )
 
-    def found(self, founding: Founding, attempt: str, run_id: str) -> None:
-        """Create the table with batch 0 in one commit. Losing the race to another founder is no error."""
+    def found(self, founding: Founding, attempt: str, run_id: str) -> bool:
+        """Create the table with batch 0 in one commit. Losing the race to another founder is no error.
+
+        Returns:
+            Whether it was this attempt that created it.
+        """
         now = utc_now()
-        row = founding_row(self.stream, founding.identity, founding.splits, attempt, run_id, now)
+        row = founding_row(self.stream, founding, attempt, run_id, now)
         full = {**dict.fromkeys(SCHEMA.names), **row, "kind": "batch", "day": now.date()}
         transactions = [Transaction(txn.app_id, txn.after) for txn in founding.transactions]
         try:
@@ -182,9 +187,15 @@ class WordCounts:
                     ),
                 )
         except (DeltaError, OSError) as error:
-            if self.open() is None:
+            handle = self.open()
+            if handle is None:
                 raise self._unreachable(error) from error
+            with self.answers():
+                founders = [row["attempt"] for row in read_batch_rows(handle, before=1)]
+        else:
+            founders = [attempt]
         self.sync_log(0)
+        return founders == [attempt]
 
     def commit(self, snapshot: Snapshot, batch: Batch, counted: Counted | None, run_id: str) -> Committed:
         """Publish a batch: counts, ledger row and positions in one Delta version.
@@ -214,7 +225,7 @@ class WordCounts:
         ledger_file = write_batch_row(self.storage, self.root, row, batch.planned_at.date())
         files = [*(counted.files if counted else ()), ledger_file]
         now_ms = int(committed_at.timestamp() * 1000)
-        if self._entry(snapshot.version) != snapshot.entry:
+        if self.entry(snapshot.version) != snapshot.entry:
             # Versions of a table founded anew are numbered alike, and Delta would accept the commit.
             raise PlanAgain(f"table {self.uri} was deleted or founded anew after batch {batch.number} was planned")
         try:
@@ -247,13 +258,13 @@ class WordCounts:
         handle = self.open()
         if handle is None:
             raise self._deleted() from error
-        with self._answers():
+        with self.answers():
             last = handle.transaction_version(BATCH_APP)
         if last is None or last < batch.number:
             if isinstance(error, CommitFailedError):
                 raise PlanAgain(f"batch {batch.number} met another commit: {error}") from error
             raise self._unreachable(error) from error
-        with self._answers():
+        with self.answers():
             winners = [row for row in read_batch_rows(handle, after=batch.number - 1) if row["batch"] == batch.number]
         if [row["attempt"] for row in winners] != [batch.attempt]:
             raise PlanAgain(f"batch {batch.number} was committed by another drain") from error
@@ -274,7 +285,8 @@ class WordCounts:
         )
 
     @contextmanager
-    def _answers(self) -> Iterator[None]:
+    def answers(self) -> Iterator[None]:
+        """Make an error of the table's file system, or a panic of delta-rs, the one line for it."""
         try:
             with panics_as_errors():
                 yield

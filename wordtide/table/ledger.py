@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from wordtide.batch import Aside, Batch, Counted, FileSplit, KafkaSplit, Parked, Split, SplitProof, Status
+from wordtide.batch import (
+    Aside,
+    Batch,
+    Counted,
+    FileSplit,
+    Founding,
+    KafkaSplit,
+    Parked,
+    Split,
+    SplitProof,
+    Status,
+)
 from wordtide.config import Stream
 from wordtide.table.schema import STEPS
 
@@ -107,6 +118,12 @@ def what_of(split: Mapping[str, Any]) -> str:
     if split["partition"] is None:
         return str(split["topic"])
     return f"{split['topic']}/{split['partition']}"
+
+
+def batch_seconds(row: Mapping[str, Any]) -> float:
+    """Return a batch's seconds: planning, which ends at ``planned_at``, and everything after it up to the commit."""
+    seconds: float = (row["committed_at"] - row["planned_at"]).total_seconds()
+    return seconds + (row["seconds"]["plan"] or 0.0)
 
 
 def fingerprint(stream: Stream, identity: Mapping[str, str]) -> str:
@@ -233,18 +250,13 @@ def batch_row(batch: Batch, counted: Counted | None, run_id: str, committed_at: 
     }
 
 
-def founding_row(
-    stream: Stream,
-    identity: Mapping[str, str],
-    splits: Sequence[Split],
-    attempt: str,
-    run_id: str,
-    now: datetime,
-) -> dict[str, Any]:
+def founding_row(stream: Stream, founding: Founding, attempt: str, run_id: str, now: datetime) -> dict[str, Any]:
     """Return the ledger row of batch 0."""
-    batch = Batch(stream.name, 0, attempt, now, -1, (), (), status=Status.FOUNDED, identity=identity)
+    identity, decision = founding.identity, founding.decision
+    founded = Status.FOUNDED
+    batch = Batch(stream.name, 0, attempt, now, -1, (), (), status=founded, decision=decision, identity=identity)
     return {
         **batch_row(batch, None, run_id, now),
         "fingerprint": fingerprint(stream, identity),
-        "splits": [_split_row(split, None, None) for split in splits],
+        "splits": [_split_row(split, None, None) for split in founding.splits],
     }

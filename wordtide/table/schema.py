@@ -48,7 +48,7 @@ SCHEMA = pa.schema(
         ("attempt", pa.string()),
         ("status", pa.string()),
         ("reason", pa.string()),
-        ("decision", pa.string()),  # an operator's: skip | recount | from-earliest | replay
+        ("decision", pa.string()),  # an operator's: skip | recount | from-earliest | replay | import-offsets
         ("who", pa.string()),
         ("why", pa.string()),
         ("replaces", pa.int64()),  # the batch that a correction is about

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaError, Message, Producer, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
@@ -118,3 +118,12 @@ def produce(
         producer.poll(0)
     assert producer.flush(SECONDS) == 0
     assert not failed, failed[0]
+
+
+def commit_offsets(broker: HasKafka, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+    """Commit next offsets by partition as a consumer group does that then ends."""
+    client = Consumer({"bootstrap.servers": broker.kafka, "group.id": group, "enable.auto.commit": False})
+    try:
+        client.commit(offsets=[TopicPartition(topic, p, offset) for p, offset in offsets.items()], asynchronous=False)
+    finally:
+        client.close()
