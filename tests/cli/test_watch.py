@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,7 @@ from tests.cli.support import Shell
 from tests.cli.test_questions import drain, land
 from tests.support import SECONDS
 from wordtide.cli import watch as command
-from wordtide.config import load_streams
+from wordtide.config import PROJECT_ROOT, load_streams
 from wordtide.table.commit import WordCounts
 from wordtide.table.follow import Follower
 from wordtide.table.maintain import compact_if_needed, vacuum
@@ -50,11 +52,23 @@ def numbers(follower: Follower) -> list[int]:
 
 
 @contextmanager
-def watching(shell: Shell, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = shell.process("watch", "s", *options)
+def watching(*options: str) -> Iterator[subprocess.Popen[bytes]]:
+    # Without PYTHONUNBUFFERED, as behind a pipe of a user's.
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "PYTHONUNBUFFERED": ""}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wordtide.cli.main", "watch", "s", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+    )
+    # Ends a wait for a line that never comes.
+    deadline = threading.Timer(SECONDS, process.kill)
+    deadline.start()
     try:
         yield process
     finally:
+        deadline.cancel()
         process.kill()
         process.communicate(timeout=SECONDS)
 
@@ -68,7 +82,7 @@ def line_of(process: subprocess.Popen[bytes]) -> dict[str, Any]:
 def test_each_batch_is_a_line_of_json_from_the_founding_on_if_it_came_before_the_table(
     shell: Shell, folder: Path
 ) -> None:
-    with watching(shell, "--json", "-n", "2") as process:
+    with watching("--json", "-n", "2") as process:
         assert process.stderr is not None
         assert process.stderr.readline() == b"wordtide: s: there is no table yet; waiting for its first batch\n"
         batch(folder, ["b a c", "b  a"])
@@ -85,7 +99,7 @@ def test_each_batch_is_a_line_of_json_from_the_founding_on_if_it_came_before_the
 
 
 def test_ctrl_c_ends_it_with_0_also_while_it_waits(shell: Shell, folder: Path) -> None:
-    with watching(shell) as process:
+    with watching() as process:
         assert process.stderr is not None
         process.stderr.readline()
         process.send_signal(signal.SIGINT)
@@ -94,7 +108,7 @@ def test_ctrl_c_ends_it_with_0_also_while_it_waits(shell: Shell, folder: Path) -
 
 def test_a_reader_that_went_away_ends_it_quietly(shell: Shell, folder: Path) -> None:
     batch(folder, ["a"])
-    with watching(shell, "--from", "0", "--json") as process:
+    with watching("--from", "0", "--json") as process:
         line_of(process)
         assert process.stdout is not None
         process.stdout.close()
@@ -148,6 +162,8 @@ def test_compaction_and_vacuum_hide_and_repeat_no_batch(table: WordCounts, folde
     vacuum(table.uri)
     assert numbers(follower) == []
     batch(folder, ["d"])
+    # The new one is in one file with the old ones.
+    assert compact_if_needed(table, live_files=1)
     assert [(one.row["batch"], one.top) for one in follower.next()] == [(4, (("d", 1),))]
     assert numbers(behind) == [0, 1, 2, 3, 4]
 
@@ -177,14 +193,14 @@ def test_while_nothing_commits_a_look_opens_no_table(
 
 
 def test_a_correction_is_shown_as_signed_differences(shell: Shell, folder: Path, table: WordCounts) -> None:
-    batch(folder, ["a b b", "same"])
+    batch(folder, ["a a a a b b", "same"])
     (folder / "f0").unlink()
     land(folder, ["b c c c", "same"], "f0")
     drain("s")
     assert shell("resolve", "s", folder / "f0", "--as", "recount").code == 0
     parked, correction = Follower(table, 2, 9).next()
     assert (parked.row["status"], parked.top) == ("parked", ())
-    assert (correction.row["replaces"], correction.top) == (1, (("c", 3), ("a", -1), ("b", -1)))
+    assert (correction.row["replaces"], correction.top) == (1, (("a", -4), ("c", 3), ("b", -1)))
 
 
 def shown(shell: Shell, table: WordCounts, capture: pytest.CaptureFixture[str]) -> list[str]:
