@@ -20,6 +20,7 @@ from wordtide.table.rows import read_batch_rows
 from wordtide.wiring import open_table
 
 _SHOWN_BATCHES = 20
+_SHOWN_RANGES = 4
 
 
 @click.command()
@@ -109,7 +110,7 @@ def splits_line(splits: Sequence[Mapping[str, Any]]) -> str:
     if files:
         return files[0] if len(files) == 1 else f"{len(files):,} files: {files[0].rpartition('/')[2]} …"
     ranges = [f"{s['partition']}:[{s['start']},{s['end']})" for s in splits if s["partition"] is not None]
-    return " ".join(ranges)
+    return " ".join(ranges) if len(ranges) <= _SHOWN_RANGES else f"{len(ranges):,} partitions: {ranges[0]} …"
 
 
 @click.command()
