@@ -7,6 +7,7 @@ import os
 
 import click
 
+from wordtide.cli.progress import progress
 from wordtide.config import home
 from wordtide.embedded import cluster
 
@@ -19,7 +20,7 @@ def up(as_json: bool) -> None:
     """Start a Kafka broker and an HDFS in the background; both answer when this returns."""
     if cluster.read_address(home()) is None:
         click.echo(f"starting Kafka and HDFS in {home()}", err=True)
-    address = cluster.up(home())
+    address = cluster.up(home(), waiting=progress)
     if as_json:
         click.echo(_json(address.kafka, address.hdfs))
     else:
@@ -29,7 +30,9 @@ def up(as_json: bool) -> None:
 @click.command()
 def down() -> None:
     """End the embedded Kafka and HDFS; their data stays."""
-    if cluster.down(home()):
+    with progress("ending Kafka and HDFS"):
+        ended = cluster.down(home())
+    if ended:
         click.echo(f"ended Kafka and HDFS in {home()}, data kept", err=True)
     else:
         click.echo(f"nothing runs in {home()}", err=True)

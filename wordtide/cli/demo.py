@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from wordtide.cli.dagster_dev import DagsterDev
+from wordtide.cli.progress import progress
 from wordtide.cli.signals import Interrupts
 from wordtide.config import Stream, home, is_url, load_streams, streams_path
 from wordtide.demo.feed import Arrivals, Feed, FolderFeed, TopicFeed
@@ -51,7 +52,8 @@ def demo(ctx: click.Context, seconds: int | None, rate: int, port: int | None) -
                     _feed_and_watch(list(streams.values()), dagster, interrupts, seconds, rate)
                 if seconds is not None:
                     _say("counting everything again, from the sources")
-                    verdicts = [recount(stream) for stream in streams.values()]
+                    with progress("recounting what was sent"):
+                        verdicts = [recount(stream) for stream in streams.values()]
         except KeyboardInterrupt:
             # Without --seconds it is the way to end; with it, what was asked for has not happened.
             if seconds is not None:
@@ -75,7 +77,7 @@ def _check(streams: Mapping[str, Stream]) -> None:
 def _start_cluster() -> None:
     if cluster.read_address(home()) is None:
         _say(f"starting Kafka and HDFS in {home()}")
-    address = cluster.up(home())
+    address = cluster.up(home(), waiting=progress)
     _say(f"Kafka {address.kafka}, HDFS {address.hdfs}")
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,7 +46,9 @@ class ClusterStatus:
     hdfs: str | None
 
 
-def up(home: Path, wanted: Ports = USUAL) -> ClusterAddress:
+def up(
+    home: Path, wanted: Ports = USUAL, waiting: Callable[[str], AbstractContextManager[object]] = nullcontext
+) -> ClusterAddress:
     """Start what does not run of the cluster in `home`, and return when all of it answers.
 
     May be called by several processes at once; the first one starts it, all get the same address.
@@ -54,6 +56,7 @@ def up(home: Path, wanted: Ports = USUAL) -> ClusterAddress:
     Args:
         home: where its data is and stays; created.
         wanted: ports for a home that has none yet; others are taken when these are not free.
+        waiting: shows that the servers are starting, while its context is open; fetching jars shows itself before.
 
     Raises:
         EnvironmentProblem: no Java, no jars, or a server does not start; then nothing that was started is left running.
@@ -66,7 +69,11 @@ def up(home: Path, wanted: Ports = USUAL) -> ClusterAddress:
     java = find_java()
     jars = server_jars(java)
     try:
-        with _locked(home), Reservations(jars.cache / "ports.lock") as reservations:
+        with (
+            waiting("starting Kafka and HDFS"),
+            _locked(home),
+            Reservations(jars.cache / "ports.lock") as reservations,
+        ):
             record = read_record(home) or Record(wanted)
             return _answering(record) or _start(home, record, java, jars, reservations, wanted)
     except OSError as error:
