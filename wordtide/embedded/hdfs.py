@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from py4j.java_gateway import GatewayParameters, JavaGateway
+from py4j.java_gateway import GatewayClient, GatewayConnection, GatewayParameters, JavaGateway
 from py4j.protocol import Py4JError, Py4JJavaError
 
 from wordtide.embedded import cds
@@ -86,6 +86,25 @@ def start(home: Path, log: Path, java: Path, jars: ServerJars, environment: Mapp
     )
 
 
+class _Interrupted(BaseException):
+    """A Ctrl-C in the middle of a call: from KeyboardInterrupt py4j makes a traceback and an AttributeError."""
+
+
+class _Connection(GatewayConnection):  # type: ignore[misc]
+    def send_command(self, command: str) -> Any:
+        try:
+            return super().send_command(command)
+        except KeyboardInterrupt as error:
+            raise _Interrupted from error
+
+
+class _Client(GatewayClient):  # type: ignore[misc]
+    def _create_connection(self) -> _Connection:
+        connection = _Connection(self.gateway_parameters, self.gateway_property)
+        connection.start()
+        return connection
+
+
 def configure(
     process: ProcessId, log: Path, home: Path, cache: Path, *, port: int, web_port: int, deadline: float
 ) -> None:
@@ -111,6 +130,8 @@ def configure(
         raise EnvironmentProblem(f"HDFS did not start: {said} (log: {log})") from error
     except (Py4JError, OSError) as error:
         raise EnvironmentProblem(f"HDFS did not start: {telling_line(log)} (log: {log})") from error
+    except _Interrupted:
+        raise KeyboardInterrupt from None
     finally:
         # Whoever reaches the gateway commands the JVM: it is open for as long as it is needed, not longer.
         gateway.shutdown()
@@ -127,7 +148,9 @@ def _connect(process: ProcessId, log: Path, deadline: float) -> JavaGateway:
             parameters = GatewayParameters(
                 address=HOST, port=int(greeting[1]), auth_token=greeting[2], read_timeout=deadline - time.monotonic()
             )
-            return JavaGateway(gateway_parameters=parameters)
+            gateway = JavaGateway(gateway_parameters=parameters)
+            gateway.set_gateway_client(_Client(gateway_parameters=parameters))
+            return gateway
         if not process.alive():
             raise EnvironmentProblem(f"HDFS did not start: {telling_line(log)} (log: {log})")
         time.sleep(0.02)
