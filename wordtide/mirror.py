@@ -13,8 +13,9 @@ from wordtide.batch import Committed
 from wordtide.config import Stream
 from wordtide.connection import KafkaConnection
 from wordtide.errors import SourceUnavailable, WordtideError
-from wordtide.sources.kafka import connect, explain, identity_of
-from wordtide.table.commit import WordCounts
+from wordtide.planning.kafka import TopicIdentity
+from wordtide.sources.kafka import connect, explain
+from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.ledger import Ledger
 
 INTERVAL_SECONDS = 2.0
@@ -50,7 +51,7 @@ class GroupMirror:
         self._warn = warn
         self._said = ""
         self._admin: KafkaAdminClient | None = None
-        self._ledger: Ledger | None = None
+        self._cluster_id = ""
         self._due = threading.Event()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"mirror-{stream.name}", daemon=True)
@@ -90,22 +91,24 @@ class GroupMirror:
                 self._warn(f"consumer group {self._group} does not show how far {self._stream.name} is: {known}")
 
     def _commit(self) -> None:
-        snapshot = self._table.snapshot(self._ledger)
-        if snapshot is None:
+        handle = self._table.open()
+        if handle is None:
             return
-        self._ledger = snapshot.ledger
         if self._admin is None:
             self._admin = connect(self._connection)
-        founded = identity_of(snapshot.ledger)
+            self._cluster_id = str(self._admin.describe_cluster()["cluster_id"])
         described = self._admin.describe_topics([self._topic])[0]
-        if str(described["topic_id"]) != founded.topic_id:
-            # A group knows topics by name only: these positions are of another one.
-            return
+        # A group knows topics by name only, the table by their ids: of another one it has no positions.
+        identity = TopicIdentity(self._cluster_id, str(described["topic_id"]), self._topic)
+        # Not a ledger: catching one up costs a fraction of a millisecond for each live file.
+        position = Snapshot(handle, Ledger(""), None).position
         offsets = {
-            TopicPartition(self._topic, partition): OffsetAndMetadata(position, "", None)
+            TopicPartition(self._topic, partition): OffsetAndMetadata(at, "", None)
             for partition in sorted(int(entry["partition_index"]) for entry in described["partitions"])
-            if (position := snapshot.position(founded.app_id(partition))) is not None
+            if (at := position(identity.app_id(partition))) is not None
         }
+        if not offsets:
+            return
         answer = self._admin.alter_group_offsets(self._group, offsets)
         refused = {error for error in answer.values() if error is not kafka_errors.NoError}
         if refused:
