@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.support import Shell
 from tests.cli.test_questions import drain
+from tests.lineage.receiver import receiver
 from tests.support import commit_offsets, create_topic, produce, unique
 from wordtide.cli.main import cli
 from wordtide.cli.watch import plain
@@ -46,14 +47,19 @@ def printed(answer: str) -> set[str]:
     return set(keys(json.loads(answer)))
 
 
+def printing_json(group: click.Group, before: str = "") -> Iterator[str]:
+    """Yield the names of the commands that have the option, those of groups within the group included."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from printing_json(command, f"{before}{name} ")
+        elif command is not None and any("--json" in option.opts for option in command.params):
+            yield before + name
+
+
 def test_every_command_that_prints_json_is_documented() -> None:
-    context = click.Context(cli)
-    names = [
-        name
-        for name in cli.list_commands(context)
-        if (command := cli.get_command(context, name)) and any("--json" in option.opts for option in command.params)
-    ]
-    assert set(names) == _DOCUMENTED.keys()
+    assert set(printing_json(cli)) == _DOCUMENTED.keys()
 
 
 @pytest.fixture
@@ -90,6 +96,12 @@ def test_watch_prints_the_keys_that_are_documented(eventful: Shell) -> None:
     assert eventful
     batches = Follower(open_table(load_streams()["s"]), 0, 10).next()
     assert {key for one in batches for key in keys(plain(one))} == _DOCUMENTED["watch"]
+
+
+def test_lineage_emit_prints_the_keys_that_are_documented(eventful: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    with receiver() as backend:
+        monkeypatch.setenv("OPENLINEAGE_URL", backend.url)
+        assert printed(eventful("lineage", "emit", "s", "--json").out) == _DOCUMENTED["lineage emit"]
 
 
 def test_lag_status_and_import_offsets_print_the_keys_that_are_documented(
