@@ -11,7 +11,7 @@ import pytest
 
 import assets.lineage
 from tests.dagster.support import by_hand, definitions, instance
-from tests.lineage.receiver import Receiver, receiver
+from tests.lineage.receiver import Event, Receiver, receiver
 from tests.support import Place, some_lines, unique, words_of
 from wordtide.drain import Step
 from wordtide.errors import ConfigError
@@ -27,6 +27,12 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receive
         monkeypatch.setenv("OPENLINEAGE_URL", made.url)
         monkeypatch.setenv("WORDTIDE_HOME", str(tmp_path / "home"))
         yield made
+
+
+def topic_ids(events: list[Event]) -> set[str]:
+    """Return the topic ids that COMPLETEs of batches name."""
+    taken = [event["inputs"][0]["inputFacets"] for event in events if event["eventType"] == "COMPLETE"]
+    return {facets["wordtide_offsets"]["topicId"] for facets in taken}
 
 
 def test_a_topics_run_is_told_to_the_offset(place: Place, backend: Receiver) -> None:
@@ -50,13 +56,26 @@ def test_a_topics_run_is_told_to_the_offset(place: Place, backend: Receiver) -> 
     ]
     assert told == [(split["partition"], split["start"], split["end"]) for row in ledger for split in row["splits"]]
     assert sum(end - start for _, start, end in told) == 1000
-    offsets = batches[-1]["inputs"][0]["inputFacets"]["wordtide_offsets"]
-    identity = place.table(stream).snapshot()
-    assert identity is not None
-    assert offsets["topicId"] == identity.ledger.identity["topic_id"]
+    snapshot = place.table(stream).snapshot()
+    assert snapshot is not None
+    assert topic_ids(batches) == {snapshot.ledger.identity["topic_id"]}
     assert batches[-1]["inputs"][0]["namespace"] == f"kafka://{place.cluster.kafka}"
     words = sum(event["run"]["facets"]["wordtide_batch"]["words"] for event in batches if event["eventType"] == "START")
     assert words == words_of(lines).total()
+
+
+def test_a_run_that_goes_on_knows_which_topic_its_batches_are_of(place: Place, backend: Receiver) -> None:
+    stream = place.topic_stream(engine="local")
+    defs = definitions(place, stream)
+    with instance() as home:
+        for line in ("a", "b"):
+            backend.events.clear()
+            place.produce(stream, [line])
+            assert by_hand(defs, stream, home).success
+    assert backend.complete() == [2]
+    snapshot = place.table(stream).snapshot()
+    assert snapshot is not None
+    assert topic_ids(backend.events[1:-1]) == {snapshot.ledger.identity["topic_id"]}
 
 
 def test_a_folders_run_on_hdfs_is_told_to_the_file(place: Place, backend: Receiver) -> None:

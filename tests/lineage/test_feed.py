@@ -241,6 +241,8 @@ def test_runs_that_wait_to_be_told_have_a_bound(told: Told, monkeypatch: pytest.
     for _ in range(4):
         told.run()
     assert [run.run_id for run in told.records.runs()] == [f"{RUN}3", f"{RUN}4"]
+    kept = (told.place.folder / "home" / "lineage" / "runs").iterdir()
+    assert sorted(path.stem for path in kept) == [f"{RUN}3", f"{RUN}4"]
 
 
 def test_the_key_is_sent_as_a_bearer_token_and_shown_nowhere(told: Told) -> None:

@@ -80,6 +80,7 @@ class LineageFeed:
         self._done = threading.Event()
         self._lock = threading.Lock()
         self._problem: str | None = None
+        self._others_told = False
         self._record()
         threading.Thread(target=self._work, name=f"lineage-{table.stream.name}", daemon=True).start()
 
@@ -152,10 +153,12 @@ class LineageFeed:
             self._tell_start(backend, self._run)
             self._record(told=True)
         self._tell_batches(backend)
-        for run in [*self._left_behind(backend), *([self._run] if ending else [])]:
+        others = () if self._others_told else self._left_behind(backend)
+        for run in [*others, *([self._run] if ending else [])]:
             if run.end is not None and not self._too_late.is_set():
                 self._send(backend, drain_ended(run, run.end, self._names), f"the end of run {run.run_id}")
                 self._records.forget(run)
+        self._others_told = True
 
     def _left_behind(self, backend: Backend) -> Iterator[DrainRun]:
         """Yield earlier runs that have ended, those that were killed too; one that goes on tells of itself."""
