@@ -203,6 +203,30 @@ def test_of_a_long_past_that_was_never_told_the_newest_are_and_the_others_are_na
     assert told.backend.complete() == [3, 4, 5, 6, 7, 8, 9]
 
 
+def test_a_backend_that_was_never_there_loses_nothing_of_a_new_table(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "FIRST_BATCHES", 1)
+    told.backend.stop()
+    told.run(batches=4)
+    told.run(batches=1)
+    told.backend.start()
+    told.run()
+    assert told.backend.complete() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_backend_that_was_never_there_loses_nothing_counted_since_it_was_named(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "FIRST_BATCHES", 1)
+    told.count(2)
+    told.backend.stop()
+    told.run(batches=3)
+    told.backend.start()
+    told.run()
+    assert told.backend.complete() == [2, 3, 4, 5]
+
+
 def test_a_table_founded_anew_is_told_from_its_beginning(told: Told) -> None:
     told.run(batches=2)
     table = Path(told.stream.table)

@@ -37,7 +37,7 @@ def lineage() -> None:
 def emit(stream: str, first: int, last: int | None, as_json: bool) -> None:
     """Tell the backend of batches of STREAM, from the ledger: the same run ids and events each time."""
     from wordtide.lineage.backend import Backend
-    from wordtide.lineage.telling import events_of
+    from wordtide.lineage.telling import Telling
 
     settings = lineage_settings()
     if settings is None:
@@ -48,7 +48,7 @@ def emit(stream: str, first: int, last: int | None, as_json: bool) -> None:
     sent, number = 0, first
     with closing(Backend(settings)) as backend, _progress(first, through) as told:
         try:
-            for number, events in events_of(handle, names, first - 1, through):
+            for number, events in Telling(names).events(handle, first - 1, through):
                 for event in events:
                     backend.send(event)
                     sent += 1
@@ -69,13 +69,13 @@ def show_events(stream: str, first: int, last: int | None) -> None:
     """Print the events of batches of STREAM, a line of JSON each. Nothing is sent."""
     from openlineage.client.serde import Serde
 
-    from wordtide.lineage.telling import events_of
+    from wordtide.lineage.telling import Telling
 
     settings = lineage_settings()
     opened = find_stream(load_streams(), stream)
     handle, through = _range(opened, first, last)
     names = _names(opened, settings.namespace if settings else NAMESPACE)
-    for _, events in events_of(handle, names, first - 1, through):
+    for _, events in Telling(names).events(handle, first - 1, through):
         for event in events:
             show.print_json(Serde.to_dict(event))
 

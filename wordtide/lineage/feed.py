@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
+from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from wordtide.errors import WordtideError
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
     from openlineage.client.event_v2 import RunEvent
 
     from wordtide.lineage.backend import Backend
+    from wordtide.lineage.telling import Telling
 
 log = logging.getLogger("wordtide")
 
 FIRST_BATCHES = 100
 """Batches of the past that are told where no record says which are; the command tells older ones."""
-LOOK_SECONDS = 1.0
-"""From one look into the ledger to the next: batches in quick succession are told together."""
+LOOK_SECONDS = 5.0
+"""From one look into the ledger to the next, which costs a tenth of a second of a table with hundreds of files."""
 RETRY_SECONDS = 1.0
 """After a backend was away; doubled each time …"""
 LONGEST_RETRY_SECONDS = 60.0
@@ -42,6 +44,15 @@ CLOSE_SECONDS = 5.0
 """How long the end of a run waits for what is not told yet, while the backend takes it."""
 RECORDED_EVERY = 50
 """Events of batches between two records of how far they are told; more are told again after a kill."""
+
+_FAILURES = (WordtideError, DeltaError, OSError, pa.ArrowException)
+"""Of backend, table and home: told, and tried again."""
+
+
+class _Newest(NamedTuple):
+    handle: DeltaTable
+    table_id: str
+    last: int
 
 
 class LineageFeed:
@@ -82,6 +93,9 @@ class LineageFeed:
         self._problem: str | None = None
         self._others_told = False
         self._record()
+        with suppress(*_FAILURES):
+            # Here as well, before the drain commits anything.
+            self._told(self._newest())
         threading.Thread(target=self._work, name=f"lineage-{table.stream.name}", daemon=True).start()
 
     def batch_committed(self) -> None:
@@ -123,6 +137,9 @@ class LineageFeed:
             self._done.set()
 
     def _tell_until_closed(self, backend: Backend) -> None:
+        from wordtide.lineage.telling import Telling
+
+        telling = Telling(self._names)
         pause = RETRY_SECONDS
         while True:
             # In this order: whoever ends it sets the other first.
@@ -130,8 +147,8 @@ class LineageFeed:
             ending = self._ending.is_set()
             try:
                 with panics_as_errors():
-                    self._tell_everything(backend, ending)
-            except (WordtideError, DeltaError, OSError, pa.ArrowException) as error:
+                    self._tell_everything(backend, telling, ending)
+            except _FAILURES as error:
                 if self._problem is None:
                     self._warn(f"lineage: {error}; counting goes on, and it is told later")
                 self._problem = " ".join(str(error).split())
@@ -146,13 +163,17 @@ class LineageFeed:
             self._wake.wait()
             self._ending.wait(LOOK_SECONDS)
 
-    def _tell_everything(self, backend: Backend, ending: bool) -> None:
+    def _tell_everything(self, backend: Backend, telling: Telling, ending: bool) -> None:
         from wordtide.lineage.events import drain_ended
 
+        # Before the backend is asked for anything: it may be away.
+        newest = self._newest()
+        told = self._told(newest)
         if not self._run.told:
             self._tell_start(backend, self._run)
             self._record(told=True)
-        self._tell_batches(backend)
+        if newest is not None:
+            self._tell_batches(backend, telling, newest, told)
         others = () if self._others_told else self._left_behind(backend)
         for run in [*others, *([self._run] if ending else [])]:
             if run.end is not None and not self._too_late.is_set():
@@ -178,40 +199,47 @@ class LineageFeed:
 
         self._send(backend, drain_started(run, self._names), f"the start of run {run.run_id}")
 
-    def _tell_batches(self, backend: Backend) -> None:
-        from wordtide.lineage.telling import events_of
-
+    def _newest(self) -> _Newest | None:
+        """Return the table's newest version, if it is founded."""
         handle = self._table.open()
         if handle is None:
-            return
+            return None
         with panics_as_errors():
             last = handle.transaction_version(BATCH_APP)
-        if last is None:
-            return
-        table_id = str(handle.metadata().id)
-        told = self._records.last_told(table_id, self._settings.place)
+        return None if last is None else _Newest(handle, str(handle.metadata().id), last)
+
+    def _told(self, newest: _Newest | None) -> int:
+        """Return the last batch that is told; where no record says it, record where telling begins.
+
+        What is counted from there on is told however long the backend is away.
+        """
+        place, name = self._settings.place, self._table.stream.name
+        told = self._records.last_told(newest.table_id if newest else None, place)
         if told is None:
-            told = max(-1, last - FIRST_BATCHES)
+            told = max(-1, newest.last - FIRST_BATCHES) if newest else -1
+            self._records.tell(newest.table_id if newest else None, place, told)
             if told >= 0:
-                name = self._table.stream.name
                 self._warn(
                     f"lineage: batches 0 to {told} were counted before anything was told of {name};"
                     f" wordtide lineage emit {name} --to {told} tells them"
                 )
+        return told
+
+    def _tell_batches(self, backend: Backend, telling: Telling, newest: _Newest, told: int) -> None:
         recorded = told
         try:
-            for number, events in events_of(handle, self._names, told, last):
+            for number, events in telling.events(newest.handle, told, newest.last):
                 for event in events:
                     self._send(backend, event, f"batch {number}")
                 told = number
                 if told - recorded >= RECORDED_EVERY:
-                    self._records.tell(table_id, self._settings.place, told)
+                    self._records.tell(newest.table_id, self._settings.place, told)
                     recorded = told
                 if self._too_late.is_set():
                     break
         finally:
             if told > recorded:
-                self._records.tell(table_id, self._settings.place, told)
+                self._records.tell(newest.table_id, self._settings.place, told)
 
     def _send(self, backend: Backend, event: RunEvent, what: str) -> None:
         from wordtide.lineage.backend import EventRefused

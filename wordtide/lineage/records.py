@@ -63,15 +63,16 @@ class Records:
         self._runs = folder / "runs"
         self._cursor = folder / "told.json"
 
-    def last_told(self, table_id: str, backend: str) -> int | None:
-        """Return the last batch of a table that a backend has taken, if that is known."""
+    def last_told(self, table_id: str | None, backend: str) -> int | None:
+        """Return the last batch of a table that a backend has taken, -1 for none; None if nothing is known."""
         told = _read(self._cursor)
-        if told is None or (told.get("table"), told.get("backend")) != (table_id, backend):
+        if told is None or told.get("backend") != backend:
             return None
-        return int(told["batch"])
+        # Another table is one that was founded since.
+        return int(told["batch"]) if told.get("table") == table_id else -1
 
-    def tell(self, table_id: str, backend: str, batch: int) -> None:
-        """Record that a backend has taken everything up to a batch."""
+    def tell(self, table_id: str | None, backend: str, batch: int) -> None:
+        """Record that a backend has taken everything up to a batch; without a table, nothing of one to come."""
         _write(self._cursor, {"table": table_id, "backend": backend, "batch": batch})
 
     def keep(self, run: DrainRun) -> None:

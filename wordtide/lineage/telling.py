@@ -17,16 +17,32 @@ ROWS_AT_ONCE = 50
 """A row may name 10,000 files."""
 
 
-def events_of(handle: DeltaTable, names: Names, after: int, through: int) -> Iterator[tuple[int, tuple[RunEvent, ...]]]:
-    """Yield number and events of each batch with ``after < number <= through``, oldest first."""
-    identity = _identity_at(handle, after)
-    while after < through:
-        end = min(after + ROWS_AT_ONCE, through)
-        for row in read_batch_rows(handle, after=after, before=end + 1):
-            if row["identity"] is not None:
-                identity = json.loads(row["identity"])
-            yield row["batch"], batch_events(row, identity, names)
-        after = end
+class Telling:
+    """The events of one stream's batches, from its ledger.
+
+    Args:
+        names: What things are called.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        # Looked up once, then carried from row to row: of a table with a long past that is most of a look's work.
+        self._at: tuple[str, int] | None = None
+        self._identity: Mapping[str, Any] = {}
+
+    def events(self, handle: DeltaTable, after: int, through: int) -> Iterator[tuple[int, tuple[RunEvent, ...]]]:
+        """Yield number and events of each batch with ``after < number <= through``, oldest first."""
+        table_id = str(handle.metadata().id)
+        if self._at != (table_id, after):
+            self._identity = _identity_at(handle, after)
+        while after < through:
+            end = min(after + ROWS_AT_ONCE, through)
+            for row in read_batch_rows(handle, after=after, before=end + 1):
+                if row["identity"] is not None:
+                    self._identity = json.loads(row["identity"])
+                self._at = table_id, row["batch"]
+                yield row["batch"], batch_events(row, self._identity, self._names)
+            after = end
 
 
 def _identity_at(handle: DeltaTable, number: int) -> Mapping[str, Any]:
