@@ -17,6 +17,7 @@ from wordtide.batch import (
     Counted,
     Decision,
     FileSplit,
+    Founding,
     KafkaSplit,
     Parked,
     SplitProof,
@@ -144,7 +145,7 @@ def test_every_partition_of_a_wide_topic_is_named() -> None:
         (row(status=Status.PARKED, parked=(Parked("news", "recreated"),)), {"ranges": [{"reason": "recreated"}]}),
         (row(status=Status.STALLED, parked=(Parked("news/0", "no leader", KafkaSplit("news", 0, 3, 3)),)), {}),
         (row(status=Status.RESOLVED, run_id="me", decision=Decision(Verdict.SKIP, "me", "why not")), {}),
-        (founding_row(TOPIC, IDENTITY, (KafkaSplit("news", 0, 4, 4),), ATTEMPT, RUN, AT), {}),
+        (founding_row(TOPIC, Founding(IDENTITY, (), (KafkaSplit("news", 0, 4, 4),)), ATTEMPT, RUN, AT), {}),
     ],
     ids=["parked", "parked-topic", "stalled", "resolved", "founded"],
 )
@@ -224,3 +225,8 @@ def test_the_schemas_notice_a_wrong_event() -> None:
         assert problems(complete), key
         place[key] = right
     assert problems(complete) == []
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_every_decision_has_its_word_in_the_schema(verdict: Verdict) -> None:
+    told(row(status=Status.RESOLVED, run_id="me", decision=Decision(verdict, "me")))

@@ -34,6 +34,7 @@ class Told:
     stream: Stream
     backend: Receiver
     url: str = ""
+    timeout: float = 30.0
     warnings: list[str] = field(default_factory=list)
     runs: int = 0
 
@@ -58,7 +59,7 @@ class Told:
             DrainRun(f"{RUN}{self.runs}", utc_now()),
             names_of(self.stream, "wordtide", None, None),
             self.place.table(self.stream),
-            LineageSettings(self.url or self.backend.url, timeout=1.0),
+            LineageSettings(self.url or self.backend.url, timeout=self.timeout),
             self.records,
             lambda _run: ended_elsewhere,
             self.warnings.append,
@@ -78,6 +79,8 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     """A stream that no server is needed for."""
     monkeypatch.setattr(feed, "RETRY_SECONDS", 0.05)
     monkeypatch.setattr(feed, "LOOK_SECONDS", 0.0)
+    # A loaded machine is no slow backend.
+    monkeypatch.setattr(feed, "CLOSE_SECONDS", 60.0)
     place = Place(tmp_path, ClusterAddress("nowhere:1", "hdfs://nowhere:1", "nowhere:1"))
     with receiver() as backend:
         yield Told(place, place.folder_stream(), backend)
@@ -164,11 +167,11 @@ def test_an_answer_to_something_else_after_a_redirect_is_no_answer(told: Told) -
 
 def test_a_backend_that_says_nothing_ends_no_run_and_loses_nothing(told: Told) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
-        told.url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        told.url, told.timeout = f"http://127.0.0.1:{silent.getsockname()[1]}", 0.5
         told.run(batches=1)
     assert told.ledger() == [0, 1]
     assert "not everything is told" in told.warnings[-1]
-    told.url = ""
+    told.url, told.timeout = "", 30.0
     told.run()
     assert told.backend.complete() == [0, 1]
 

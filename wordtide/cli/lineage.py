@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import click
 from deltalake import DeltaTable
 
 from wordtide.cli import show
+from wordtide.cli.progress import progress
 from wordtide.config import Stream, find_stream, load_streams
 from wordtide.errors import ConfigError, SourceUnavailable, WordtideError
 from wordtide.lineage.naming import Names, names_of
@@ -46,13 +45,13 @@ def emit(stream: str, first: int, last: int | None, as_json: bool) -> None:
     handle, through = _range(opened, first, last)
     names = _names(opened, settings.namespace)
     sent, number = 0, first
-    with closing(Backend(settings)) as backend, _progress(first, through) as told:
+    with closing(Backend(settings)) as backend, progress(f"telling batches {first:,} to {through:,}"):
         try:
-            for number, events in Telling(names).events(handle, first - 1, through):
+            for batch, events in Telling(names).events(handle, first - 1, through):
+                number = batch
                 for event in events:
                     backend.send(event)
                     sent += 1
-                told(number)
         except WordtideError as error:
             raise type(error)(f"batch {number}: {error}; go on with --from {number}") from error
     if as_json:
@@ -94,13 +93,3 @@ def _range(stream: Stream, first: int, last: int | None) -> tuple[DeltaTable, in
     if first > through:
         raise click.UsageError(f"there is no batch from {first} to {through}; the newest is {newest}")
     return handle, through
-
-
-@contextmanager
-def _progress(first: int, through: int) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how far it is; yield what takes each batch that is told."""
-    if not sys.stderr.isatty():
-        yield lambda _number: None
-        return
-    with click.progressbar(length=through - first + 1, label="telling", file=sys.stderr) as bar:
-        yield lambda number: bar.update(number - first + 1 - bar.pos)
