@@ -6,6 +6,7 @@ import io
 import re
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.console import Console
 
 from tests.cli.support import Shell
 from tests.cli.test_questions import drain, land
+from tests.receivers.flume_support import free_port
 from tests.support import create_topic, produce, unique
 from wordtide.cli import dagster_dev
 from wordtide.config import load_streams
@@ -54,12 +56,22 @@ def drawn(views: Sequence[StreamView], width: int, height: int) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("streams", "width", "height"), [(1, 80, 24), (2, 80, 24), (2, 200, 50), (3, 120, 40), (2, 40, 60)]
+    ("streams", "width", "height"),
+    [(1, 80, 24), (2, 80, 24), (4, 80, 24), (4, 120, 30), (4, 200, 50), (2, 200, 50), (3, 120, 40), (2, 40, 60)],
 )
 def test_the_view_fits_the_terminal(streams: int, width: int, height: int) -> None:
     shown = drawn([replace(VIEW, name=f"stream{n}") for n in range(streams)], width, height)
     assert len(shown) <= height
     assert max(len(line) for line in shown) <= width
+
+
+@pytest.mark.parametrize(("width", "height", "words"), [(80, 24, 2), (200, 50, 15)])
+def test_four_streams_are_two_by_two_with_their_top_words(width: int, height: int, words: int) -> None:
+    names = ["news", "articles", "wire", "logs"]
+    shown = drawn([replace(VIEW, name=name) for name in names], width, height)
+    assert [[name for name in names if f"─ {name} " in line] for line in shown if "╭" in line] == [names[:2], names[2:]]
+    assert sum(line.count("word0 ") for line in shown) == 4
+    assert sum(line.count(f"word{words - 1} ") for line in shown) == 4
 
 
 def test_the_view_shows_what_was_promised() -> None:
@@ -106,10 +118,28 @@ def test_latency_is_told_once_for_what_a_batch_took() -> None:
     arrivals = Arrivals()
     arrivals.file("/landing/a")
     committed = datetime.now(UTC)
-    split: dict[str, Any] = {"path": "/landing/a", "topic": None, "partition": None, "end": None}
+    split: dict[str, Any] = {"path": "/landing/a", "topic": None, "partition": None, "end": None, "lines": 1}
     row = {"committed_at": committed, "splits": [split]}
     assert len(arrivals.latencies(row)) == 1
     assert arrivals.latencies(row) == []
+
+
+def received(path: str, lines: int, committed: datetime) -> dict[str, Any]:
+    split = {"path": path, "topic": None, "partition": None, "end": None, "lines": lines}
+    return {"committed_at": committed, "splits": [split]}
+
+
+def test_latency_of_received_lines_is_that_of_as_many_sent_ones() -> None:
+    arrivals, now = Arrivals(), datetime.now(UTC)
+    arrivals.expect("/wire", {"/wire/earlier"})
+    arrivals.lines("/wire", 2, None)
+    for ago in (30.0, 20.0, 10.0):
+        arrivals.lines("/wire", 4, now.timestamp() - ago)
+    assert arrivals.latencies(received("/wire/earlier", 100, now)) == []
+    # Two that an earlier demonstration sent, and half of the first four.
+    assert arrivals.latencies(received("/wire/a", 4, now)) == pytest.approx([30.0])
+    assert arrivals.latencies(received("/wire/b", 6, now)) == pytest.approx([30.0, 20.0])
+    assert arrivals.latencies(received("/elsewhere/c", 6, now)) == []
 
 
 @pytest.fixture
@@ -177,6 +207,16 @@ def test_a_look_counts_nothing_twice_that_compaction_has_merged(shell: Shell, fo
     watch.close()
 
 
+def of_this(home: Path) -> list[bytes]:
+    """Return the command lines of the processes that run for a home: its receivers, its agent, all others."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"WORDTIDE_HOME={home}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found.append((entry / "cmdline").read_bytes())
+    return found
+
+
 @pytest.mark.parametrize("name", ["WORDTIDE_KAFKA_BOOTSTRAP", "WORDTIDE_HDFS_URL"])
 def test_it_refuses_to_fill_servers_of_somebody_else(
     shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -196,12 +236,20 @@ def test_it_counts_exactly_ends_everything_and_goes_on_from_there(shell: Shell) 
         "streams:\n"
         "  news: {kafka: {topic: news}, batch_interval: 500ms}\n"
         "  articles: {landing: {path: 'hdfs:///landing/articles', min_age: 0s}, batch_interval: 1s}\n"
+        "  wire:\n"
+        "    landing: {path: 'hdfs:///landing/wire', min_age: 0s}\n"
+        f"    socket: {{server: 'nowhere.example:{free_port()}', max_age: 500ms, tls: true}}\n"
+        f"  logs: {{landing: {{path: ./logs, min_age: 0s}}, flume: {{port: {free_port()}}}}}\n"
     )
     home = shell.folder / "home"
 
     first = shell.process("demo", "--seconds", "3")
     out, err = first.communicate(timeout=400)
-    assert (first.returncode, out.decode().splitlines()[-2:]) == (0, ["news: exact", "articles: exact"]), err.decode()
+    verdicts = [f"{name}: exact" for name in ("news", "articles", "wire", "logs")]
+    assert (first.returncode, out.decode().splitlines()[-4:]) == (0, verdicts), err.decode()
+    counts = [int(count) for count in re.findall(r"(?:wire|logs): (\d+) lines", out.decode().splitlines()[-5])]
+    assert len(counts) == 2
+    assert min(counts) > 50
     counted = int(re.findall(r"news: (\d+) lines", out.decode())[-1])
     assert counted > 300
     assert embedded.status(home).kafka is None
@@ -220,3 +268,4 @@ def test_it_counts_exactly_ends_everything_and_goes_on_from_there(shell: Shell) 
     assert dagster_dev._members(group) == []
     assert embedded.status(home).kafka is None
     assert embedded.status(home).hdfs is None
+    assert of_this(home) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import struct
@@ -13,15 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyspark
 from thriftpy2.protocol.compact import TCompactProtocol
 from thriftpy2.transport import TMemoryBuffer
 
 from tests.receivers.support import HOST, Running
 from tests.support import SECONDS
-from wordtide.embedded.jars import FETCH_TIMEOUT, cache_dir, missing_jars
+from wordtide.embedded.jars import flume_jars
 from wordtide.embedded.java import find_java
-from wordtide.embedded.locks import exclusive
 from wordtide.receivers.flume import Bounds, FlumeReceiver, listen
 from wordtide.receivers.flume_journal import Journal
 from wordtide.receivers.flume_thrift import MODULE
@@ -30,30 +27,7 @@ from wordtide.receivers.metrics import Metrics
 from wordtide.storage import LocalStorage, Storage
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "flume"
-_JARS = Path(__file__).with_name("flume_jars")
 EVENT = tuple[Mapping[str, str], bytes]
-
-
-def flume_jars() -> Path:
-    """Return the folder of the agent's jars, each the one of the lock; fetched by Ivy once, 41 MB."""
-    text = (_JARS / "jars.lock").read_text()
-    lock = {name: digest for digest, name in (line.split() for line in text.splitlines())}
-    cache = cache_dir()
-    folder = cache / "flume" / hashlib.sha256(text.encode()).hexdigest()[:12]
-    folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(cache / "flume" / "fetch.lock", timeout=FETCH_TIMEOUT, holder="test that fetches Flume"):
-        if missing_jars(folder, lock):
-            [ivy] = (Path(pyspark.__file__).parent / "jars").glob("ivy-*.jar")
-            settings = os.environ.get("WORDTIDE_IVY_SETTINGS")
-            command = [
-                *(str(find_java()), "-cp", str(ivy), "org.apache.ivy.Main", "-m2compatible"),
-                *(["-settings", settings] if settings else []),
-                *("-cache", str(cache / "ivy"), "-ivy", str(_JARS / "ivy.xml"), "-types", "jar", "bundle"),
-                *("-retrieve", f"{folder}/[artifact]-[revision](-[classifier]).[ext]"),
-            ]
-            subprocess.run(command, check=True, capture_output=True, timeout=FETCH_TIMEOUT)
-        assert not missing_jars(folder, lock)
-    return folder
 
 
 class Agent:
@@ -70,7 +44,7 @@ class Agent:
         state.mkdir(exist_ok=True)
         self._command = [
             *(str(find_java()), "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
-            *("-cp", f"{flume_jars()}/*", "org.apache.flume.node.Application"),
+            *("-cp", f"{flume_jars(find_java())}/*", "org.apache.flume.node.Application"),
             *("-n", name, "-f", str(configuration), "--no-reload-conf"),
         ]
         self._environment = {key: str(value) for key, value in variables.items()} | {"FLUME_STATE": str(state)}

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cli.conftest import shell
@@ -146,6 +147,29 @@ def test_every_line_lands_once_though_receiver_and_agent_are_killed(receiver: Re
     assert "at least once" not in receiver.said()
     # The batch that was landed and not answered came again.
     assert " repeats" in receiver.said()
+
+
+def test_a_million_lines_of_a_real_agent_land_once_in_bounded_memory(receiver: Receiver, tmp_path: Path) -> None:
+    files, count = tmp_path / "in", 1_000_000
+    files.mkdir()
+    content = b"".join(b"%07d the quick brown fox jumps\n" % number for number in range(count))
+    (files / "a.log").write_bytes(content)
+    receiver.start()
+    assert receiver.process is not None
+    with agent(EXAMPLES / "agent.conf", "wordtide", tmp_path / "state", **variables(receiver, files)):
+        expected = len(content)
+        largest = 0
+
+        def landed_all() -> bool:
+            nonlocal largest
+            largest = max(largest, psutil.Process(receiver.process.pid).memory_info().rss)
+            return sum(path.stat().st_size for path in receiver.root.glob("[!.]*")) >= expected
+
+        wait_until("a million lines have landed", landed_all, 240.0)
+        receiver.stop()
+    assert b"".join(path.read_bytes() for path in sorted(receiver.root.glob("[!.]*"))) == content
+    # Four batches and two files of at most 16 MB, and Python.
+    assert largest < 250_000_000
 
 
 def test_answers_later_than_the_agent_waits_repeat_nothing(receiver: Receiver, tmp_path: Path) -> None:

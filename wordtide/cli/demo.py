@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 
 import click
 from rich.console import Console
@@ -13,12 +14,14 @@ from rich.live import Live
 
 from wordtide.cli.dagster_dev import DagsterDev
 from wordtide.cli.progress import progress
+from wordtide.cli.receivers import Receivers
 from wordtide.cli.signals import Interrupts
-from wordtide.config import Stream, home, is_url, load_streams, streams_path
+from wordtide.config import SocketConfig, Stream, home, is_url, load_streams, streams_path
 from wordtide.demo.feed import Arrivals, Feed, FolderFeed, TopicFeed
 from wordtide.demo.live import Scene, plain_line, render
+from wordtide.demo.received import FlumeFeed, ReceivedFeed, SocketFeed, local_receiver
 from wordtide.demo.recount import Verdict, recount
-from wordtide.demo.watch import StreamView, StreamWatch
+from wordtide.demo.watch import StreamView, StreamWatch, source_of
 from wordtide.embedded import cluster
 from wordtide.errors import ConfigError, EnvironmentProblem
 from wordtide.storage import storage_for
@@ -42,6 +45,7 @@ def demo(ctx: click.Context, seconds: int | None, rate: int, port: int | None) -
     """
     streams = load_streams()
     _check(streams)
+    streams = {name: _ours(stream) for name, stream in streams.items()}
     verdicts: list[Verdict] = []
     with Interrupts() as interrupts:
         try:
@@ -49,11 +53,11 @@ def demo(ctx: click.Context, seconds: int | None, rate: int, port: int | None) -
                 with _dagster(port, interrupts) as dagster:
                     # Side by side: Dagster loads its code while the servers start.
                     _start_cluster()
-                    _feed_and_watch(list(streams.values()), dagster, interrupts, seconds, rate)
+                    sent = _feed_and_watch(list(streams.values()), dagster, interrupts, seconds, rate)
                 if seconds is not None:
                     _say("counting everything again, from the sources")
                     with progress("recounting what was sent"):
-                        verdicts = [recount(stream) for stream in streams.values()]
+                        verdicts = [recount(stream, sent.get(stream.name)) for stream in streams.values()]
         except KeyboardInterrupt:
             # Without --seconds it is the way to end; with it, what was asked for has not happened.
             if seconds is not None:
@@ -72,6 +76,16 @@ def _check(streams: Mapping[str, Stream]) -> None:
             raise ConfigError(
                 f"{name} is set: the demo fills topics and folders, so it uses embedded servers only; unset it"
             )
+
+
+def _ours(stream: Stream) -> Stream:
+    """Return a stream whose receiver hears the demonstration and nobody else."""
+    if stream.receiver is None:
+        return stream
+    ours = replace(stream, receiver=local_receiver(stream))
+    if source_of(ours) != source_of(stream):
+        _say(f"{stream.name}: {source_of(stream)} is not ours to use; this time it is {source_of(ours)}")
+    return ours
 
 
 def _start_cluster() -> None:
@@ -108,13 +122,25 @@ def _dagster(port: int | None, interrupts: Interrupts) -> Iterator[DagsterDev]:
 
 def _feed_and_watch(
     streams: Sequence[Stream], dagster: DagsterDev, interrupts: Interrupts, seconds: int | None, rate: int
-) -> None:
-    """Feed every stream and show it until the time is over and all is counted, or for ever."""
+) -> dict[str, Iterator[bytes]]:
+    """Feed every stream and show it until the time is over and all is counted, or for ever.
+
+    Returns:
+        What was sent, of the streams whose feeds know that.
+    """
     arrivals = Arrivals()
-    feeds = [_feed(stream, arrivals, rate) for stream in streams]
-    dagster.wait_ready()
-    _say(f"Dagster {dagster.url}")
     with ExitStack() as stack:
+        # After what feeds on them, and before the servers: they land what they have.
+        receivers = stack.enter_context(Receivers(streams, _say, home() / "logs"))
+        feeds = []
+        for stream in streams:
+            feed = _feed(stream, arrivals, rate)
+            if isinstance(feed, ReceivedFeed):
+                stack.callback(feed.close)
+            feeds.append(feed)
+        received = {feed.name: feed for feed in feeds if isinstance(feed, ReceivedFeed)}
+        dagster.wait_ready()
+        _say(f"Dagster {dagster.url}")
         watches = [StreamWatch(stream, arrivals) for stream in streams]
         for watch in watches:
             stack.callback(watch.close)
@@ -122,21 +148,28 @@ def _feed_and_watch(
         for feed in feeds:
             feed.start()
             stack.callback(feed.stop)
+        # What ends them must not be interrupted.
+        stack.callback(interrupts.end)
         began = time.monotonic()
         stopped: float | None = None
+        expected: dict[str, int] = {}
         while True:
             interrupts.check()
             looked = time.monotonic()
             views = [watch.look() for watch in watches]
-            caught_up = stopped is not None and all(view.lag == 0 for view in views)
+            receivers.watch()
+            caught_up = stopped is not None and all(
+                view.lag == 0 and view.lines >= expected.get(view.name, 0) for view in views
+            )
             phase = "feeding" if stopped is None else "all counted" if caught_up else "catching up"
             show(Scene(looked - began, dagster.url, phase), views)
             _refuse_failure(feeds, dagster)
             if caught_up or (stopped is not None and looked - stopped > _CATCH_UP_SECONDS):
-                return
+                return {name: feed.lines() for name, feed in received.items()}
             if seconds is not None and stopped is None and looked - began >= seconds:
                 for feed in feeds:
                     feed.stop()
+                expected = {name: feed.expected() for name, feed in received.items()}
                 stopped = time.monotonic()
             time.sleep(max(0.05, looked + _LOOK_SECONDS - time.monotonic()))
 
@@ -146,7 +179,9 @@ def _feed(stream: Stream, arrivals: Arrivals, rate: int) -> Feed:
         return TopicFeed(stream, kafka_connection(), rate, arrivals)
     assert stream.landing is not None
     storage, root = storage_for(stream.landing, hdfs_address() if is_url(stream.landing) else None)
-    return FolderFeed(stream, storage, root, arrivals)
+    if stream.receiver is None:
+        return FolderFeed(stream, storage, root, arrivals)
+    return (SocketFeed if isinstance(stream.receiver, SocketConfig) else FlumeFeed)(stream, storage, root, arrivals)
 
 
 def _refuse_failure(feeds: Sequence[Feed], dagster: DagsterDev) -> None:

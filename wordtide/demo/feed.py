@@ -35,6 +35,8 @@ class Arrivals:
         self._lock = threading.Lock()
         self._records: dict[str, deque[tuple[int, float]]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
         self._files: dict[str, float] = {}
+        self._lines: dict[str, deque[tuple[int, float | None]]] = {}
+        self._earlier: set[str] = set()
 
     def record(self, message: Message) -> None:
         """Remember a message's own timestamp, which is when it was sent."""
@@ -47,6 +49,18 @@ class Arrivals:
         with self._lock:
             self._files[path] = time.time()
 
+    def expect(self, root: str, earlier: set[str]) -> None:
+        """Tell that lines will land in a folder, beside the files that are there."""
+        with self._lock:
+            self._lines[f"{root}/"] = deque(maxlen=_REMEMBERED)
+            self._earlier |= earlier
+
+    def lines(self, root: str, count: int, at: float | None) -> None:
+        """Remember that lines were sent which will land in this folder, in this order; None: nobody knows when."""
+        with self._lock:
+            if count > 0:
+                self._lines[f"{root}/"].append((count, at))
+
     def latencies(self, row: Mapping[str, Any]) -> list[float]:
         """Return the seconds from arrival to commit of what a ledger row took, and forget it."""
         committed = row["committed_at"].timestamp()
@@ -57,16 +71,41 @@ class Arrivals:
         if split["path"] is not None:
             if (landed := self._files.pop(split["path"], None)) is not None:
                 yield landed
+            elif split["path"] not in self._earlier:
+                yield from self._sent(split["path"], split["lines"] or 0)
             return
         samples = self._records[what_of(split)]
         while samples and samples[0][0] < (split["end"] or 0):
             yield samples.popleft()[1]
+
+    def _sent(self, path: str, lines: int) -> Iterator[float]:
+        """Yield when the lines of a received file were sent: as many as it has, the oldest first."""
+        sent = next((sent for root, sent in self._lines.items() if path.startswith(root)), None)
+        while sent and lines > 0:
+            count, at = sent.popleft()
+            if count > lines:
+                sent.appendleft((count - lines, at))
+            lines -= count
+            if at is not None:
+                yield at
+
+
+def paced(stop: threading.Event, rate: int) -> Iterator[int]:
+    """Yield, every few hundredths of a second until told to stop, how many lines are due at a steady rate."""
+    began, sent = time.monotonic(), 0
+    while not stop.wait(_BEAT_SECONDS):
+        due = int((time.monotonic() - began) * rate)
+        # After a stall (a suspended machine) the rate counts, not the sum: no burst.
+        due = min(due, sent + rate)
+        yield max(0, due - sent)
+        sent = max(sent, due)
 
 
 class Feed:
     """Feeds one stream from a thread of its own until it is told to stop."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self.problem: WordtideError | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"feed {name}", daemon=True)
@@ -104,14 +143,9 @@ class TopicFeed(Feed):
 
     def _feed(self) -> None:
         lines = endless()
-        began, sent = time.monotonic(), 0
-        while not self._stop.wait(_BEAT_SECONDS):
-            due = int((time.monotonic() - began) * self._rate)
-            # After a stall (a suspended machine) the rate counts, not the sum: no burst.
-            due = min(due, sent + self._rate)
-            for line in islice(lines, due - sent):
+        for due in paced(self._stop, self._rate):
+            for line in islice(lines, due):
                 self._sender.send(line)
-            sent = max(sent, due)
             self._sender.poll()
         self._sender.finish()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,7 +37,7 @@ class Scene:
 
 def render(scene: Scene, views: Sequence[StreamView], width: int, height: int) -> RenderableType:
     """Return the whole view for a terminal of ``width`` × ``height`` characters."""
-    columns = max(1, min(len(views), width // _NARROWEST))
+    columns = columns_for(len(views), width)
     rows = -(-len(views) // columns)
     words = max(1, min(20, (height - 3) // max(1, rows) - _FRAME_LINES))
     inner = width // columns - 4
@@ -46,6 +47,12 @@ def render(scene: Scene, views: Sequence[StreamView], width: int, height: int) -
     for row in range(rows):
         grid.add_row(*(_panel(view, inner, words) for view in views[row * columns : (row + 1) * columns]))
     return Group(_header(scene, width), grid)
+
+
+def columns_for(streams: int, width: int) -> int:
+    """Return how many panels stand side by side: up to three in a row, from four on as much of a square as fits."""
+    wanted = streams if streams <= 3 else math.ceil(math.sqrt(streams))
+    return max(1, min(wanted, width // _NARROWEST))
 
 
 def plain_line(scene: Scene, views: Sequence[StreamView]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from wordtide.config import Stream
+from wordtide.config import SocketConfig, Stream
 from wordtide.demo.feed import Arrivals
 from wordtide.errors import WordtideError
 from wordtide.lag import lag_of
@@ -32,7 +32,7 @@ class StreamView:
 
     Attributes:
         name: The stream's name.
-        source: Topic or folder.
+        source: Topic or folder, or who fills the folder.
         lines: Lines counted so far.
         words: Words counted so far.
         distinct: Distinct words.
@@ -83,8 +83,7 @@ class StreamWatch:
         self._latencies: deque[tuple[float, float]] = deque()
         self._taken: deque[tuple[float, int]] = deque()
         self._began = time.time()
-        topic = stream.config.kafka
-        self._view = StreamView(stream.name, f"topic {topic.topic}" if topic else stream.landing or "")
+        self._view = StreamView(stream.name, source_of(stream))
 
     def look(self) -> StreamView:
         """Return the stream as it is now; with a problem named, as it was last seen."""
@@ -170,6 +169,16 @@ class StreamWatch:
             if 0 <= age < HISTORY:
                 bins[HISTORY - 1 - age] += words
         return tuple(bins)
+
+
+def source_of(stream: Stream) -> str:
+    """Return in a few words where a stream's lines come from."""
+    if isinstance(stream.receiver, SocketConfig):
+        return f"socket {stream.receiver.server}"
+    if stream.receiver is not None:
+        return f"Flume, port {stream.receiver.port}"
+    topic = stream.config.kafka
+    return f"topic {topic.topic}" if topic else stream.landing or ""
 
 
 def _percentiles(samples: Sequence[float]) -> tuple[float, float] | None:

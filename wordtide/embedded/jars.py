@@ -1,4 +1,4 @@
-"""The jars of the embedded servers: fetched once by PySpark's Ivy, checked against `jars.lock`, kept in a cache."""
+"""Jars of the embedded servers and of Flume: fetched once by PySpark's Ivy, checked against a lock, kept in a cache."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from wordtide.embedded.locks import exclusive
@@ -60,6 +61,23 @@ class ServerJars:
     cache: Path
 
 
+@dataclass(frozen=True, slots=True)
+class _Jars:
+    """What is fetched together.
+
+    Attributes:
+        place: holds `ivy.xml` and `jars.lock`.
+        what: what they are, for people.
+    """
+
+    place: Traversable
+    what: str
+
+
+_SERVERS = _Jars(files("wordtide.embedded"), "the servers' jars")
+_FLUME = _Jars(files("wordtide.embedded").joinpath("flume"), "Flume's jars")
+
+
 def cache_dir() -> Path:
     """Return where fetched files are kept: `$WORDTIDE_CACHE`, else `wordtide` in the user's cache directory."""
     named = os.environ.get("WORDTIDE_CACHE")
@@ -88,29 +106,52 @@ def server_jars(java: Path) -> ServerJars:
         EnvironmentProblem: no network, a jar that is not the one of the lock, a full disk, an unfit PySpark.
         ConfigError: `WORDTIDE_IVY_SETTINGS` names no file.
     """
-    lock_text = files("wordtide.embedded").joinpath("jars.lock").read_text()
-    lock = parse_lock(lock_text)
-    cache = cache_dir()
-    # Another lock, another folder: two versions of Wordtide share one cache.
-    folder = cache / "jars" / hashlib.sha256(lock_text.encode()).hexdigest()[:12]
     pyspark = _pyspark_jars()
     shared = tuple(_one(pyspark, pattern) for pattern in _FROM_PYSPARK)
-    try:
-        if missing_jars(folder, lock):
-            with exclusive(cache / "fetch.lock", timeout=FETCH_TIMEOUT + 60, holder="process that fetches jars"):
-                missing = missing_jars(folder, lock)
-                if missing:
-                    _fetch(java, _one(pyspark, "ivy-*"), cache, folder, lock, missing)
-                    missing_jars(folder, lock)
+    with _kept():
+        folder, lock = _fetched(java, _SERVERS)
         web = _web_pages(folder)
-    except OSError as error:
-        raise EnvironmentProblem(f"cannot keep the servers' jars in {cache}: {error.strerror or error}") from error
     return ServerJars(
         kafka=tuple(folder / name for name in lock if name.startswith("kafka/")),
         hdfs=(*(folder / name for name in lock if name.startswith("hdfs/")), *shared),
         web=web,
-        cache=cache,
+        cache=cache_dir(),
     )
+
+
+def flume_jars(java: Path) -> Path:
+    """Return the folder of a Flume agent's jars, 41 MB, every one of them verified; fetches what is missing.
+
+    Args:
+        java: As for `server_jars`, also what is raised.
+    """
+    with _kept():
+        folder, _ = _fetched(java, _FLUME)
+    return folder / "flume"
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentProblem(f"cannot keep jars in {cache_dir()}: {error.strerror or error}") from error
+
+
+def _fetched(java: Path, jars: _Jars) -> tuple[Path, dict[str, str]]:
+    """Return where all of a lock's jars are, verified, and the lock."""
+    lock_text = jars.place.joinpath("jars.lock").read_text()
+    lock = parse_lock(lock_text)
+    cache = cache_dir()
+    # Another lock, another folder: two versions of Wordtide share one cache.
+    folder = cache / "jars" / hashlib.sha256(lock_text.encode()).hexdigest()[:12]
+    if missing_jars(folder, lock):
+        with exclusive(cache / "fetch.lock", timeout=FETCH_TIMEOUT + 60, holder="process that fetches jars"):
+            missing = missing_jars(folder, lock)
+            if missing:
+                _fetch(java, jars, cache, folder, lock, missing)
+                missing_jars(folder, lock)
+    return folder, lock
 
 
 def parse_lock(text: str) -> dict[str, str]:
@@ -121,7 +162,7 @@ def parse_lock(text: str) -> dict[str, str]:
     """
     lock = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        match = re.fullmatch(r"([0-9a-f]{64})  ((?:kafka|hdfs)/[\w.+-]+\.jar)", line)
+        match = re.fullmatch(r"([0-9a-f]{64})  ((?:kafka|hdfs|flume)/[\w.+-]+\.jar)", line)
         if match is None:
             raise EnvironmentProblem(f"jars.lock line {number} is damaged ({line[:40]!r}): install Wordtide again")
         lock[match[2]] = match[1]
@@ -169,11 +210,11 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _fetch(java: Path, ivy: Path, cache: Path, folder: Path, lock: dict[str, str], missing: list[str]) -> None:
+def _fetch(java: Path, jars: _Jars, cache: Path, folder: Path, lock: dict[str, str], missing: list[str]) -> None:
     """Retrieve all jars into a temporary folder, verify them there, move the missing ones to their place."""
     folder.mkdir(parents=True, exist_ok=True)
     with _temporary_folder(folder.parent) as arriving:
-        _run_ivy(java, ivy, cache, arriving, len(lock))
+        _run_ivy(java, jars, cache, arriving, len(lock))
         for name in missing:
             file = arriving / name
             if not file.exists():
@@ -187,16 +228,17 @@ def _fetch(java: Path, ivy: Path, cache: Path, folder: Path, lock: dict[str, str
             (arriving / name).replace(folder / name)
 
 
-def _run_ivy(java: Path, ivy: Path, cache: Path, target: Path, total: int) -> None:
+def _run_ivy(java: Path, jars: _Jars, cache: Path, target: Path, total: int) -> None:
+    ivy = _one(_pyspark_jars(), "ivy-*")
     settings = os.environ.get(_SETTINGS)
     if settings and not Path(settings).is_file():
         raise ConfigError(f"{_SETTINGS} is {settings}, which is no file: correct or unset it")
     log = cache / "ivy.log"
     with (
-        as_file(files("wordtide.embedded").joinpath("ivy.xml")) as ivy_xml,
+        as_file(jars.place.joinpath("ivy.xml")) as ivy_xml,
         log.open("wb") as output,
         log.open(errors="replace") as reading,
-        fetch_progress(total) as progress,
+        fetch_progress(jars.what, total) as progress,
     ):
         process = subprocess.Popen(
             [
@@ -212,17 +254,17 @@ def _run_ivy(java: Path, ivy: Path, cache: Path, target: Path, total: int) -> No
             stderr=output,
         )
         try:
-            _follow(process, reading, progress)
+            _follow(process, reading, progress, jars.what)
         finally:
             process.kill()
             process.wait()
     if process.returncode != 0:
         reason = _reason(log)
         advice = f"free some space in {cache}" if "No space" in reason else _ADVICE
-        raise EnvironmentProblem(f"cannot fetch the servers' jars ({reason}): {advice}; details in {log}")
+        raise EnvironmentProblem(f"cannot fetch {jars.what} ({reason}): {advice}; details in {log}")
 
 
-def _follow(process: subprocess.Popen[bytes], output: Iterator[str], progress: FetchProgress) -> None:
+def _follow(process: subprocess.Popen[bytes], output: Iterator[str], progress: FetchProgress, what: str) -> None:
     deadline = time.monotonic() + FETCH_TIMEOUT
     while True:
         ended = process.poll() is not None
@@ -231,7 +273,7 @@ def _follow(process: subprocess.Popen[bytes], output: Iterator[str], progress: F
         if ended:
             return
         if time.monotonic() > deadline:
-            raise EnvironmentProblem(f"fetching the servers' jars took longer than {FETCH_TIMEOUT:.0f} s: {_ADVICE}")
+            raise EnvironmentProblem(f"fetching {what} took longer than {FETCH_TIMEOUT:.0f} s: {_ADVICE}")
         time.sleep(0.1)
 
 

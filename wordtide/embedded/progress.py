@@ -31,15 +31,15 @@ class FetchProgress:
 
 
 @contextmanager
-def fetch_progress(total: int) -> Iterator[FetchProgress]:
-    """Show the progress of fetching `total` jars while the context is open."""
+def fetch_progress(jars: str, total: int) -> Iterator[FetchProgress]:
+    """Show the progress of fetching `total` of these jars while the context is open."""
     if sys.stderr.isatty():
         # Here, because it takes a tenth of a second that no other command should pay.
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (
-            TextColumn("fetching jars"),
+            TextColumn(f"fetching {jars}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -49,10 +49,10 @@ def fetch_progress(total: int) -> Iterator[FetchProgress]:
             task = bar.add_task("", total=total)
             yield FetchProgress(lambda what, done: bar.update(task, description=what, completed=done))
     else:
-        yield FetchProgress(_plain(total))
+        yield FetchProgress(_plain(jars, total))
 
 
-def _plain(total: int) -> Callable[[str, int], None]:
+def _plain(jars: str, total: int) -> Callable[[str, int], None]:
     shown = -_EVERY
 
     def show(what: str, done: int) -> None:
@@ -60,6 +60,6 @@ def _plain(total: int) -> Callable[[str, int], None]:
         now = time.monotonic()
         if now - shown >= _EVERY or done == total:
             shown = now
-            print(f"fetching the servers' jars: {done} of {total} ({what})", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"fetching {jars}: {done} of {total} ({what})", file=sys.stderr, flush=True)  # noqa: T201
 
     return show
