@@ -20,6 +20,7 @@ from wordtide.errors import SourceUnavailable
 from wordtide.planning.landing import LandingPlan, plan_landing
 from wordtide.reading.files import NotReady, read_files, verify_unchanged
 from wordtide.storage import CHUNK_BYTES, AccessDenied, HdfsAddress, HdfsStorage
+from wordtide.storage.hdfs import _FILE_BYTES
 
 BLOCK = 1 << 20
 
@@ -246,6 +247,34 @@ def test_a_file_that_may_not_be_read_does_not_keep_small_ones_beside_it_from_bei
     assert str(pickle.loads(pickle.dumps(denied))) == str(denied)
 
 
+def test_small_files_are_read_while_the_caller_is_busy_but_not_without_bound(storage, root, monkeypatch):
+    names = [f"{root}/{number:02d}" for number in range(12)]
+    for name in names:
+        storage.write_durably(name, [name.encode()])
+    length = len(names[0])
+    finished = []
+    read = HdfsStorage._read_whole
+
+    def recorded(*given):
+        content = read(*given)
+        finished.append(content)
+        return content
+
+    monkeypatch.setattr(HdfsStorage, "_read_whole", recorded)
+    monkeypatch.setattr("wordtide.storage.hdfs._AHEAD_BYTES", 5 * (length + _FILE_BYTES))
+    contents = storage.read_small([(name, length) for name in names])
+    assert next(contents) == names[0].encode()
+    wait_until("others have been read unasked", lambda: len(finished) == 5)
+    assert list(contents) == [name.encode() for name in names[1:]]
+    # Who wants no more of them leaves none of them being read.
+    finished.clear()
+    contents = storage.read_small([(name, length) for name in names])
+    next(contents)
+    contents.close()
+    assert len(finished) <= 5
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("wordtide-read")]
+
+
 def test_a_missing_folder_and_a_file_in_its_place_are_one_clear_line(storage, cluster, root):
     with pytest.raises(SourceUnavailable) as caught:
         storage.list_files(f"{root}/none")
@@ -321,7 +350,6 @@ def test_a_namenode_that_is_down_is_one_clear_line_each_time(nowhere):
         nowhere.stat,
         nowhere.exists,
         lambda path: next(nowhere.read_range(path, 0, 1)),
-        # Its asynchronous client does not fail, it panics.
         lambda path: list(nowhere.read_small([(path, 1)] * 40)),
     ):
         with pytest.raises(SourceUnavailable) as caught:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
 import errno
 import getpass
 import http.client
 import json
 import os
-import queue
 import re
 import threading
 import uuid
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from hdfs_native import AsyncClient, Client, WriteOptions
+from hdfs_native import Client, WriteOptions
 
 from wordtide.errors import EnvironmentProblem, SourceUnavailable, WordtideError
 from wordtide.storage.base import CHUNK_BYTES, AccessDenied, FileInfo, is_hidden, temporary_name
@@ -35,12 +33,13 @@ _REMOTE = re.compile(r'RPCError\("([\w.$]+)", "(.*)', re.DOTALL)
 _NO_ROOM = ("could only be written to", "QuotaExceededException", "could only be replicated")
 
 _READS_AT_ONCE = 32
-"""Small files, of at most a megabyte each: so many are handed over together while as many are being read."""
+"""Small files being read: threads that mostly wait, since hdfs-native lets go of the interpreter's lock."""
+_AHEAD_BYTES = 32 << 20
+"""Of small files read, or being read, before they are asked for: more than one text of the kernel's."""
+_FILE_BYTES = 1 << 10
+"""What a file costs in memory beside its bytes."""
 
 _clients: dict[tuple[int, str, str], Client] = {}
-_async_clients: dict[tuple[int, str, str], AsyncClient] = {}
-_lame: set[tuple[int, str, str]] = set()
-"""Whose asynchronous client has panicked in this process."""
 
 
 class _Kept(threading.local):
@@ -131,73 +130,30 @@ class HdfsStorage:
             yield chunk
 
     def read_small(self, files: Sequence[tuple[str, int]]) -> Generator[bytes | AccessDenied | None, None, None]:
-        """See `Storage`. Many at once in one event loop: of threads, each call costs twice the processor's time."""
-        handed: queue.Queue[list[bytes | AccessDenied | None] | BaseException] = queue.Queue(1)
-        stopped = threading.Event()
-        arguments = (files, handed, stopped)
-        reader = threading.Thread(target=lambda: asyncio.run(self._read_ahead(*arguments)), name="wordtide-read")
-        reader.start()
+        """See `Storage`. Threads go on reading ahead while the caller is busy with what it was given."""
+        client = self._client
+        started: deque[tuple[int, Future[bytes | AccessDenied | None]]] = deque()
+        ahead = following = 0
+        pool = ThreadPoolExecutor(_READS_AT_ONCE, "wordtide-read")
         try:
-            for _ in range(0, len(files), _READS_AT_ONCE):
-                contents = handed.get()
-                if isinstance(contents, BaseException):
-                    raise contents
-                yield from contents
+            while following < len(files) or started:
+                while following < len(files) and ahead < _AHEAD_BYTES:
+                    path, length = files[following]
+                    started.append((length, pool.submit(self._read_whole, client, path, length)))
+                    ahead += length + _FILE_BYTES
+                    following += 1
+                length, content = started.popleft()
+                ahead -= length + _FILE_BYTES
+                yield content.result()
         finally:
-            stopped.set()
-            # It may be waiting for room; afterwards it sees that nobody wants more.
-            while reader.is_alive():
-                with suppress(queue.Empty):
-                    handed.get(timeout=0.05)
+            pool.shutdown(cancel_futures=True)
 
-    async def _read_ahead(
-        self,
-        files: Sequence[tuple[str, int]],
-        handed: queue.Queue[list[bytes | AccessDenied | None] | BaseException],
-        stopped: threading.Event,
-    ) -> None:
-        """Hand over the contents of some files at a time, or the error that ends it, while the next are being read."""
-        client = self._async_client
-        groups = [files[at : at + _READS_AT_ONCE] for at in range(0, len(files), _READS_AT_ONCE)]
-        started: deque[asyncio.Future[list[bytes | AccessDenied | None]]] = deque()
+    def _read_whole(self, client: Client, path: str, length: int) -> bytes | AccessDenied | None:
         try:
-            for number in range(len(groups)):
-                for group in groups[number + len(started) : number + 2]:
-                    started.append(asyncio.gather(*(self._read_whole(client, *file) for file in group)))
-                contents = await started.popleft()
-                if stopped.is_set():
-                    break
-                handed.put(contents)
-        except BaseException as error:
-            # Whatever it is, also a panic of the client: it is raised where the contents are wanted.
-            handed.put(error)
-        finally:
-            for reads in started:
-                reads.cancel()
-            await asyncio.gather(*started, return_exceptions=True)
-
-    async def _read_whole(self, client: AsyncClient, path: str, length: int) -> bytes | AccessDenied | None:
-        key = (os.getpid(), self.address.url, _user())
-        if key not in _lame:
-            try:
-                with self._answers(path):
-                    reader = await client.read(path)
-                    # See `read_range`.
-                    return await reader.read_range(0, min(length, len(reader)))
-            except FileNotFoundError:
-                return None
-            except AccessDenied as denied:
-                return denied
-            except BaseException as panic:
-                # It cannot fail over: it panics, when the NameNode is gone as well as when it has become the standby.
-                if type(panic).__name__ != "PanicException":
-                    raise
-                _lame.add(key)
-        return await asyncio.to_thread(self._read_in_a_thread, path, length)
-
-    def _read_in_a_thread(self, path: str, length: int) -> bytes | AccessDenied | None:
-        try:
-            return b"".join(self.read_range(path, 0, length))
+            with self._answers(path):
+                reader = client.read(path)
+                # See `read_range`.
+                return reader.read_range(0, min(length, len(reader)))
         except FileNotFoundError:
             return None
         except AccessDenied as denied:
@@ -287,17 +243,6 @@ class HdfsStorage:
         # A parent's client stays in the inherited dict, so that a child never runs its destructor.
         key = (os.getpid(), self.address.url, _user())
         return _clients.get(key) or _clients.setdefault(key, Client(self.address.url, _CLIENT_CONFIG))
-
-    @property
-    def _async_client(self) -> AsyncClient:
-        key = (os.getpid(), self.address.url, _user())
-        client = _async_clients.get(key)
-        if client is None:
-            client = _async_clients[key] = AsyncClient(self.address.url, _CLIENT_CONFIG)
-            # Never to be destroyed, not at the interpreter's end either: its destructor waits, with the interpreter's
-            # lock in hand, for threads that want this lock to say that a read is done.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
-        return client
 
     @contextmanager
     def _answers(self, path: str, *, writing: bool = False) -> Iterator[None]:
