@@ -1,121 +1,185 @@
-"""Reports batches to Dagster beside the drain, not in front of it. The ledger is the record; events are its picture."""
+"""What Dagster is told of a batch, or of several in a row. Pure; `assets.reporter` sends it."""
 
 from __future__ import annotations
 
-import logging
-import queue
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import dagster as dg
 
 from assets.keys import source_key, word_counts_key
+from assets.labels import column_lineage
+from assets.reported import FIRST_TAG, LAST_TAG
 from wordtide import __version__
-from wordtide.batch import Committed, KafkaSplit, Status
+from wordtide.batch import Committed, FileSplit, KafkaSplit, SplitProof, Status
 from wordtide.config import Stream
-from wordtide.table.commit import WordCounts
 from wordtide.table.ledger import what_of
-from wordtide.table.rows import batch_totals, read_batch_rows
 
-log = logging.getLogger("wordtide")
+SHOWN_SPLITS = 20
+UNKNOWN_VERSION = "INITIAL"
+"""What Dagster takes for the version of an external asset of which nothing was ever reported."""
 
-SINGLE_EVENTS = 100
-"""Unreported batches of an earlier run that get an event each; older ones share one."""
-BEHIND = 20
-"""Waiting batches above which one event covers all that wait."""
-RETRY_SECONDS = 0.5
-CLOSE_SECONDS = 60.0
-"""How long a drain's end waits for its reports."""
-SHOWN_RANGES = 20
+Line = Mapping[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one event says of one batch, or of several in a row."""
+    """What one event says.
+
+    Attributes:
+        first: The first batch.
+        last: The last one.
+        batches: How many.
+        words: Words counted.
+        rows: Rows added: distinct (window, word) pairs of each batch.
+        records: Records, or lines of files.
+        gaps: Offsets without a record.
+        bytes: Bytes read.
+        lag: Records or files that waited beyond it.
+        position: What the table had taken with it, as one line.
+        splits: Offset ranges, files, or what is parked and why.
+        engine: Where it was counted.
+        seconds: Seconds per step, of several batches the mean.
+        latency: Seconds from its oldest record's timestamp, or file's mtime, to its commit; the longest of several.
+        status: The ledger's.
+    """
 
     first: int
     last: int
+    batches: int
     words: int
-    distinct: int
+    rows: int
     records: int
+    gaps: int
+    bytes: int
     lag: int | None
     position: str | None
-    ranges: tuple[str, ...]
+    splits: tuple[Line, ...]
     engine: str | None
     seconds: Mapping[str, float]
+    latency: float | None
     status: str
 
     @classmethod
     def of(cls, committed: Committed) -> Report:
         """Return the report of a batch just committed."""
-        counted = committed.counted
+        counted, batch = committed.counted, committed.batch
         proofs = counted.proofs if counted else ()
-        ranges = [
-            f"{proof.split.what}: [{proof.split.start}, {proof.split.end})"
-            if isinstance(proof.split, KafkaSplit)
-            else f"{proof.split.path} ({proof.split.length} bytes)"
-            for proof in proofs
-        ] or [f"{parked.what}: {parked.reason}" for parked in committed.batch.parked]
         seconds = dict(counted.seconds) if counted else {}
-        seconds["batch"] = (committed.committed_at - committed.batch.planned_at).total_seconds()
+        seconds["batch"] = (committed.committed_at - batch.planned_at).total_seconds()
+        oldest = min((proof.oldest for proof in proofs if proof.oldest is not None), default=None)
         return cls(
-            committed.batch.number,
-            committed.batch.number,
+            batch.number,
+            batch.number,
+            1,
             counted.words if counted else 0,
             counted.distinct if counted else 0,
             sum(proof.records or proof.lines for proof in proofs),
-            committed.batch.backlog,
-            committed.batch.position,
-            tuple(ranges),
+            sum(proof.gaps for proof in proofs),
+            sum(proof.bytes for proof in proofs),
+            batch.backlog,
+            batch.position,
+            tuple(map(_proved, proofs)) or tuple({"what": one.what, "reason": one.reason} for one in batch.parked),
             counted.engine if counted else None,
             seconds,
-            committed.batch.status.value,
+            _latency(committed.committed_at.timestamp(), oldest),
+            batch.status.value,
         )
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Report:
         """Return the report of a batch as the ledger holds it."""
-        ranges = [
-            what_of(split)
-            + (f": [{split['start']}, {split['end']})" if split["start"] is not None else "")
-            + (f": {split['reason']}" if split["reason"] else "")
-            for split in row["splits"]
-        ]
-        seconds = {step: spent for step, spent in (row["seconds"] or {}).items() if spent is not None}
+        oldest = min((split["mtime"] for split in row["splits"] if split["mtime"] is not None), default=None)
         return cls(
             row["batch"],
             row["batch"],
+            1,
             row["words"],
             row["distinct"],
             row["records"] or row["lines"],
+            row["gaps"],
+            row["bytes"],
             None,
             None,
-            tuple(ranges),
+            tuple(map(_written, row["splits"])),
             row["engine"],
-            seconds,
+            {step: spent for step, spent in (row["seconds"] or {}).items() if spent is not None},
+            _latency(row["committed_at"].timestamp(), oldest) if row["status"] == Status.PUBLISHED else None,
             row["status"],
         )
+
+
+def _latency(committed: float, oldest_ms: int | None) -> float | None:
+    return None if oldest_ms is None else max(0.0, committed - oldest_ms / 1000)
+
+
+def _proved(proof: SplitProof) -> Line:
+    split = proof.split
+    if isinstance(split, KafkaSplit):
+        return {"partition": split.what, "start": split.start, "end": split.end, "records": proof.records}
+    return _file(split, proof.lines)
+
+
+def _file(split: FileSplit, lines: int) -> Line:
+    return {"file": split.path, "bytes": split.end - split.start, "lines": lines}
+
+
+def _written(split: Mapping[str, Any]) -> Line:
+    if split["reason"]:
+        ended = "" if split["start"] is None else f" [{split['start']}, {split['end']})"
+        return {"what": what_of(split) + ended, "reason": split["reason"]}
+    if split["path"] is not None:
+        return {"file": split["path"], "bytes": split["length"], "lines": split["lines"] or 0}
+    return {
+        "partition": what_of(split),
+        "start": split["start"],
+        "end": split["end"],
+        "records": split["records"] or 0,
+    }
 
 
 def merge(reports: Sequence[Report]) -> Report:
     """Return one report for batches in a row."""
     last = reports[-1]
+    if len(reports) == 1:
+        return last
+    steps = {step: [report.seconds[step] for report in reports if step in report.seconds] for step in last.seconds}
     return Report(
         reports[0].first,
         last.last,
+        sum(report.batches for report in reports),
         sum(report.words for report in reports),
-        sum(report.distinct for report in reports),
+        sum(report.rows for report in reports),
         sum(report.records for report in reports),
+        sum(report.gaps for report in reports),
+        sum(report.bytes for report in reports),
         last.lag,
         last.position,
-        tuple(text for report in reports for text in report.ranges),
+        _joined([line for report in reports for line in report.splits]),
         last.engine,
-        last.seconds,
+        {step: fmean(spent) for step, spent in steps.items()},
+        max((report.latency for report in reports if report.latency is not None), default=None),
         Status.PUBLISHED.value if any(report.status == Status.PUBLISHED for report in reports) else last.status,
     )
+
+
+def _joined(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Return lines with the ranges of a partition joined where one begins at the other's end."""
+    joined: list[dict[str, Any]] = []
+    open_ranges: dict[Any, dict[str, Any]] = {}
+    for line in lines:
+        partition = line.get("partition")
+        before = open_ranges.get(partition)
+        if partition is not None and before is not None and before["end"] == line["start"]:
+            before["end"] = line["end"]
+            before["records"] += line["records"]
+            continue
+        joined.append(dict(line))
+        if partition is not None:
+            open_ranges[partition] = joined[-1]
+    return tuple(joined)
 
 
 def summarise(totals: Mapping[str, Sequence[Any]]) -> Report:
@@ -125,52 +189,91 @@ def summarise(totals: Mapping[str, Sequence[Any]]) -> Report:
     return Report(
         totals["batch"][0],
         totals["batch"][-1],
+        len(totals["batch"]),
         sum(totals["words"]),
         sum(totals["distinct"]),
         sum(records),
+        sum(totals["gaps"]),
+        sum(totals["bytes"]),
         None,
         None,
         (),
         None,
         {},
+        None,
         Status.PUBLISHED.value if published else totals["status"][-1],
     )
 
 
-def materialization(stream: Stream, report: Report) -> dg.AssetMaterialization:
-    """Return the event of a report."""
-    single = report.first == report.last
-    shown = list(report.ranges[:SHOWN_RANGES])
-    if len(report.ranges) > SHOWN_RANGES:
-        shown.append(f"… and {len(report.ranges) - SHOWN_RANGES} more; see wordtide ledger {stream.name}")
-    metadata: dict[str, Any] = {
-        "batch": report.last,
-        "words": report.words,
-        "rows": report.distinct,
-        "records": report.records,
-        "status": report.status,
-        "ranges": dg.MetadataValue.json(shown),
-        **{f"seconds_{step}": float(spent) for step, spent in report.seconds.items()},
-    }
-    if not single:
-        metadata["first_batch"] = report.first
-    if report.lag is not None:
-        metadata["lag"] = report.lag
-    if report.engine is not None:
-        metadata["engine"] = report.engine
+def materialization(stream: Stream, report: Report, source_version: str) -> dg.AssetMaterialization:
+    """Return the event of a report.
+
+    Args:
+        stream: The stream.
+        report: What to say.
+        source_version: The data version of the source that Dagster knows at this moment.
+    """
+    single = report.batches == 1
     name = f"batch {report.last}" if single else f"batches {report.first} to {report.last}"
+    unit = "records" if stream.config.kafka else "lines"
     return dg.AssetMaterialization(
         word_counts_key(stream),
-        description=f"{name}: {report.words} words from {report.records} records",
-        metadata=metadata,
+        description=f"{name}: {report.words:,} words from {report.records:,} {unit}",
+        metadata=_metadata(stream, report),
         # Dagster sets none of these on events logged within a run.
         tags={
             "dagster/data_version": data_version(report.last, report.position),
             "dagster/data_version_is_user_provided": "true",
             "dagster/code_version": __version__,
-            **provenance_tags(stream, report.last, report.position),
+            input_tag(stream): source_version,
+            FIRST_TAG: str(report.first),
+            LAST_TAG: str(report.last),
         },
     )
+
+
+def _metadata(stream: Stream, report: Report) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "batch": report.last,
+        "batches": report.batches,
+        "words": report.words,
+        "rows": report.rows,
+        "records": report.records,
+        "bytes": report.bytes,
+        "status": report.status,
+    }
+    if report.batches > 1:
+        metadata["first_batch"] = report.first
+    if report.lag is not None:
+        metadata["lag"] = report.lag
+    if report.latency is not None:
+        metadata["latency_seconds"] = shown_seconds(report.latency)
+    if report.gaps:
+        metadata["gaps"] = report.gaps
+    if report.engine is not None:
+        metadata["engine"] = report.engine
+    metadata |= {f"seconds_{step}": shown_seconds(spent) for step, spent in report.seconds.items()}
+    metadata |= _splits(stream, report)
+    metadata["dagster/column_lineage"] = column_lineage(stream)
+    return metadata
+
+
+def _splits(stream: Stream, report: Report) -> dict[str, Any]:
+    tables: dict[str, Any] = {}
+    kinds = {"partition": "ranges", "file": "files", "what": "parked"}
+    for key, label in kinds.items():
+        lines = [line for line in report.splits if key in line]
+        if lines:
+            tables[label] = dg.MetadataValue.table([dg.TableRecord(line) for line in lines[:SHOWN_SPLITS]])
+        if len(lines) > SHOWN_SPLITS:
+            hidden = len(lines) - SHOWN_SPLITS
+            tables[f"more_{label}"] = f"{hidden:,} more; wordtide ledger {stream.name} has them all"
+    return tables
+
+
+def shown_seconds(seconds: float) -> float:
+    """Return seconds to the millisecond."""
+    return round(seconds, 3)
 
 
 def data_version(number: int, position: str | None) -> str:
@@ -178,102 +281,19 @@ def data_version(number: int, position: str | None) -> str:
     return position or f"batch {number}"
 
 
-def provenance_tags(stream: Stream, number: int, position: str | None) -> dict[str, str]:
-    """Return the tags that say which part of the source a materialization comes from."""
-    return {
-        f"dagster/input_data_version/{source_key(stream).to_user_string()}": data_version(number, position),
-        "wordtide_batch": str(number),
-    }
+def input_tag(stream: Stream) -> str:
+    """Return the tag that says from which version of the source a materialization comes."""
+    return f"dagster/input_data_version/{source_key(stream).to_user_string()}"
 
 
-class Reporter:
-    """A thread that logs an event a batch while the drain goes on.
-
-    Args:
-        context: The running asset's context.
-        stream: Its stream.
-        table: Its table, for what an earlier run left unreported.
-    """
-
-    def __init__(self, context: dg.AssetExecutionContext, stream: Stream, table: WordCounts) -> None:
-        self._context = context
-        self._stream = stream
-        self._table = table
-        self._queue: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=f"report-{stream.name}", daemon=True)
-        self._failure: Exception | None = None
-        self._last_logged: int | None = None
-        self._thread.start()
-
-    def submit(self, committed: Committed) -> None:
-        """Queue a committed batch; returns at once."""
-        self._queue.put(Report.of(committed))
-
-    def close(self) -> int | None:
-        """Wait, with a bound, until everything is reported.
-
-        Returns:
-            The last batch reported, if any: where the next run's catch-up begins.
-        """
-        self._queue.put(None)
-        self._thread.join(CLOSE_SECONDS)
-        if self._failure is not None or self._thread.is_alive():
-            # SQLAlchemy's errors have lines and lines.
-            why = " ".join(str(self._failure or "too slow").split())[:200]
-            self._warn(f"not all batches are reported ({why}); the next run reports the rest")
-        return self._last_logged
-
-    def _warn(self, message: str) -> None:
-        try:
-            self._context.log.warning(message)
-        except Exception:  # Of whatever storage Dagster has: most likely what kept the reports back.
-            log.warning("stream %s: %s", self._stream.name, message)
-
-    def _work(self) -> None:
-        try:
-            report = self._queue.get()
-            for missed in self._unreported(before=report.first if report else None):
-                self._log(missed)
-            while report is not None:
-                report = self._log_waiting(report)
-        except Exception as error:  # The thread's only way to tell: close() passes it on.
-            self._failure = error
-
-    def _log_waiting(self, report: Report) -> Report | None:
-        """Log a report and all that wait behind it; return the next one, or None at the end."""
-        waiting = [report]
-        following: Report | None = report
-        while following is not None and not self._queue.empty():
-            following = self._queue.get()
-            if following is not None:
-                waiting.append(following)
-        for event in [merge(waiting)] if len(waiting) > BEHIND else waiting:
-            self._log(event)
-        return None if following is None else self._queue.get()
-
-    def _log(self, report: Report) -> None:
-        event = materialization(self._stream, report)
-        try:
-            self._context.log_event(event)
-        except Exception:  # Of whatever storage Dagster has; SQLite's "database is locked" passes.
-            time.sleep(RETRY_SECONDS)
-            self._context.log_event(event)
-        self._last_logged = report.last
-
-    def _unreported(self, before: int | None) -> list[Report]:
-        """Return what the ledger holds beyond the last event, up to but without ``before``."""
-        event = self._context.instance.get_latest_materialization_event(word_counts_key(self._stream))
-        seen = event.asset_materialization.metadata.get("batch") if event and event.asset_materialization else None
-        last = seen.value if seen is not None and isinstance(seen.value, int) else 0
-        self._last_logged = last
-        handle = self._table.open()
-        if handle is None or (before is not None and before <= last + 1):
-            return []
-        columns = ["status", "words", "distinct", "records", "lines"]
-        older = batch_totals(handle, columns, last, before)
-        newest = older["batch"][-SINGLE_EVENTS:]
-        singles = read_batch_rows(handle, after=newest[0] - 1, before=before) if newest else []
-        reports = [Report.of_row(row) for row in singles]
-        # A table's whole history may be unreported: beyond the newest, only sums are read.
-        count = len(older["batch"]) - len(newest)
-        return [summarise({name: values[:count] for name, values in older.items()}), *reports] if count else reports
+def source_event(stream: Stream, position: str, lag: int | None) -> dg.AssetMaterialization:
+    """Return the event that tells Dagster how far a source has been taken: its version, by Dagster's lights."""
+    metadata: dict[str, Any] = {"taken": position, "taken_by": dg.MetadataValue.asset(word_counts_key(stream))}
+    if lag is not None:
+        metadata["lag"] = lag
+    return dg.AssetMaterialization(
+        source_key(stream),
+        description=f"taken by {stream.name}: {position}"[:200],
+        metadata=metadata,
+        tags={"dagster/data_version": position, "dagster/data_version_is_user_provided": "true"},
+    )

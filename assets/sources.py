@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from assets.keys import receiver_key, source_key
+from assets.labels import code_references, source_labels
 from wordtide.config import SocketConfig, Stream
 
 
@@ -27,6 +28,8 @@ def _spec(stream: Stream) -> dg.AssetSpec:
             source_key(stream),
             description=f"Kafka topic `{kafka.topic}`: a value is a line.",
             kinds={"kafka"},
+            metadata=source_labels(stream),
+            owners=stream.config.owners,
             group_name="sources",
         )
     return dg.AssetSpec(
@@ -34,7 +37,8 @@ def _spec(stream: Stream) -> dg.AssetSpec:
         deps=[receiver_key(stream)] if stream.receiver is not None else [],
         description=f"Landing folder `{stream.landing}`: whole files, taken once each.",
         kinds={"hadoop" if "://" in (stream.landing or "") else "file"},
-        metadata={"dagster/uri": stream.landing or ""},
+        metadata=source_labels(stream),
+        owners=stream.config.owners,
         group_name="sources",
     )
 
@@ -46,4 +50,11 @@ def _received(stream: Stream) -> dg.AssetSpec:
     else:
         assert receiver is not None
         what, kind = f"Flume agents, at port {receiver.port}: an event lands as a line.", "flume"
-    return dg.AssetSpec(receiver_key(stream), description=what, kinds={kind}, group_name="sources")
+    return dg.AssetSpec(
+        receiver_key(stream),
+        description=what,
+        kinds={kind},
+        metadata=code_references(stream),
+        owners=stream.config.owners,
+        group_name="sources",
+    )

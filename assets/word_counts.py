@@ -2,14 +2,21 @@
 
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
+from deltalake.exceptions import DeltaError
 
 from assets.keys import source_key, word_counts_key
+from assets.labels import column_lineage, freshness, link, table_labels, table_name
 from assets.lineage import Lineage
-from assets.report import Reporter, data_version, provenance_tags
+from assets.preview import preview_from, row_count, top_words
+from assets.report import data_version, input_tag, shown_seconds
+from assets.reported import THROUGH_TAG
+from assets.reporter import Reporter, Told
+from assets.runs import STREAM_TAG
 from resources import HdfsResource, KafkaResource, OpenLineageResource, SparkResource, TablesResource
 from wordtide import __version__
 from wordtide.batch import Committed
@@ -25,22 +32,9 @@ from wordtide.wiring import open_source
 
 FOLLOW_TAG = "wordtide/follow"
 """On runs of the sensor: drain until the source is quiet. Runs by hand take what is there and end."""
-STREAM_TAG = "wordtide/stream"
 CANCEL_SECONDS = 10.0
 """A cancelled run finishes the batch in hand if that needs no longer than this."""
 CHECK_NAME = "nothing_parked"
-
-_COLUMNS = dg.TableSchema(
-    columns=[
-        dg.TableColumn("kind", "string", description="count, or batch for a ledger row"),
-        dg.TableColumn("day", "date", description="UTC day of the batch"),
-        dg.TableColumn("batch", "bigint", description="number of the batch that added the row"),
-        dg.TableColumn("window_start", "timestamp", description="start of the event-time window, UTC"),
-        dg.TableColumn("word", "string"),
-        dg.TableColumn("count", "bigint", description="what the batch adds; a word's total is the sum"),
-        dg.TableColumn("splits", "list<struct>", description="ledger rows: the offset ranges or files taken"),
-    ]
-)
 
 
 def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
@@ -57,12 +51,9 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                 kinds={"deltalake", "table"},
                 group_name=stream.name,
                 code_version=__version__,
-                metadata={
-                    "dagster/table_name": f"{stream.name}.word_counts",
-                    "dagster/storage_kind": "deltalake",
-                    "dagster/uri": stream.table,
-                    "dagster/column_schema": _COLUMNS,
-                },
+                metadata=table_labels(stream),
+                owners=stream.config.owners,
+                freshness_policy=freshness(stream),
             )
         ],
         check_specs=[
@@ -116,14 +107,16 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                 with lineage:
                     summary = run_beside(drain, Pace.of(stream.config, by_hand=not follow), stop)
             finally:
-                reported = reporter.close()
+                told = reporter.close()
                 if mirror is not None:
                     mirror.close()
                 source.close()
         except WordtideError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         if key in context.selected_asset_keys:
-            yield _result(stream, summary, reported)
+            yield _result(
+                stream, summary, told, {**_look(context, table, told), "table": link(table.uri, hdfs.address())}
+            )
         if any(check.name == CHECK_NAME for check in context.selected_asset_check_keys):
             yield _check(key, summary)
 
@@ -171,20 +164,42 @@ def run_beside(drain: Drain, pace: Pace, stop: threading.Event) -> Summary:
     return result
 
 
-def _result(stream: Stream, summary: Summary, reported: int | None) -> dg.MaterializeResult[Any]:
+def _result(stream: Stream, summary: Summary, told: Told, shown: Mapping[str, Any]) -> dg.MaterializeResult[Any]:
     return dg.MaterializeResult(
         word_counts_key(stream),
         metadata={
-            # Where the next run's catch-up begins: never beyond what has an event.
-            "batch": reported if reported is not None else summary.last,
-            "batches": summary.batches,
-            "words": summary.words,
-            "records": summary.records,
+            "batch": told.through,
             "lag": summary.backlog,
+            # Not under the names that batches use: sums would dwarf them in the same plot.
+            "run_batches": summary.batches,
+            "run_words": summary.words,
+            "run_records": summary.records,
+            "dagster/table_name": table_name(stream),
+            "dagster/uri": stream.table,
+            "dagster/column_lineage": column_lineage(stream),
+            **shown,
         },
         data_version=dg.DataVersion(data_version(summary.last, summary.position)),
-        tags=provenance_tags(stream, summary.last, summary.position),
+        tags={input_tag(stream): told.source_version, THROUGH_TAG: str(told.through)},
     )
+
+
+def _look(context: dg.AssetExecutionContext, table: WordCounts, told: Told) -> dict[str, Any]:
+    """Return what the table itself shows once the run has done its work; a picture, not worth a failed run."""
+    began = time.monotonic()
+    try:
+        handle = table.open()
+        if handle is None:
+            return {}
+        shown: dict[str, Any] = {"dagster/row_count": row_count(handle)}
+        first = preview_from(told.newest)
+        if first is not None:
+            shown["top_words"] = dg.MetadataValue.md(top_words(handle, first, told.newest[-1][0]))
+        shown["seconds_preview"] = shown_seconds(time.monotonic() - began)
+    except (WordtideError, DeltaError, OSError) as error:
+        context.log.warning(f"no preview of the table: {error}")
+        return {}
+    return shown
 
 
 def _check(key: dg.AssetKey, summary: Summary) -> dg.AssetCheckResult:

@@ -7,7 +7,7 @@ import dagster as dg
 from deltalake.exceptions import DeltaError
 
 from assets.keys import word_counts_key
-from assets.word_counts import STREAM_TAG
+from assets.runs import STREAM_TAG
 from resources import TablesResource
 from wordtide.config import Stream
 from wordtide.errors import WordtideError

@@ -8,8 +8,8 @@ from itertools import takewhile
 
 import dagster as dg
 
-from assets.keys import word_counts_key
-from assets.word_counts import FOLLOW_TAG, STREAM_TAG
+from assets.runs import STREAM_TAG, unfinished_runs
+from assets.word_counts import FOLLOW_TAG
 from platform_defs.jobs import UnresolvedJob
 from resources import HdfsResource, KafkaResource, TablesResource
 from wordtide.config import Stream
@@ -20,16 +20,8 @@ TICK_SECONDS = 5
 """The sensor daemon's own floor; it cannot tick faster."""
 GRACE_SECONDS = 120.0
 """A run older than `max_run` and this is the run of a host that died; it no longer holds the stream."""
-RUNS_LOOKED_AT = 200
 FAILURES_LOOKED_AT = 8
 """Failures in a row beyond which waiting does not grow."""
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +102,9 @@ def build_sensor(stream: Stream, job: UnresolvedJob) -> dg.SensorDefinition:
 def active_runs(instance: dg.DagsterInstance, stream: Stream) -> list[ActiveRun]:
     """Return the unfinished runs that drain a stream, those started from its asset's page included."""
     now = datetime.now(UTC)
-    key = word_counts_key(stream)
     return [
         ActiveRun(record.dagster_run.run_id, (now - record.create_timestamp).total_seconds())
-        for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED), limit=RUNS_LOOKED_AT)
-        if record.dagster_run.tags.get(STREAM_TAG) == stream.name or key in (record.dagster_run.asset_selection or ())
+        for record in unfinished_runs(instance, stream)
     ]
 
 

@@ -74,6 +74,7 @@ class SplitProof:
         bytes: Bytes of values, or of the file's range (compressed files: of the file).
         clamped: Records whose timestamp was absurd and was clamped.
         aside: Records that were put aside, in order.
+        oldest: The earliest believable timestamp (ms since the epoch), of records or of the file; None without one.
     """
 
     split: Split
@@ -83,6 +84,7 @@ class SplitProof:
     bytes: int = 0
     clamped: int = 0
     aside: tuple[Aside, ...] = ()
+    oldest: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -226,6 +226,12 @@ class AlertsConfig(_Strict):
     lag: int | None = Field(default=None, gt=0, strict=True)
 
 
+def _owner(value: str) -> str:
+    if not re.fullmatch(r"team:\S+|[^@\s:]+@[^@\s:]+\.[^@\s:.]+", value):
+        raise ValueError(f"{value!r} is neither an e-mail address nor team:name")
+    return value
+
+
 class StreamConfig(_Strict):
     """One stream: one source, how it is counted, and when a drain ends. Times are in seconds, sizes in bytes.
 
@@ -250,6 +256,8 @@ class StreamConfig(_Strict):
     local_bytes: Bytes = 32_000_000
     quarantine: QuarantineConfig = QuarantineConfig()
     alerts: AlertsConfig = AlertsConfig()
+    fresh_within: Annotated[Seconds, Field(ge=120)] = 86_400.0
+    owners: tuple[Annotated[str, AfterValidator(_owner)], ...] = ()
 
     @model_validator(mode="after")
     def _one_source(self) -> StreamConfig:
@@ -291,6 +299,7 @@ class Stream:
         landing: Absolute folder or URL of its landing folder, if that is its source.
         archive: Absolute folder or URL that counted files are moved to, if they are.
         receiver: Who fills the landing folder, if it is for us to run; its files are absolute.
+        origin: The file that describes it and the line there, where there is one.
     """
 
     name: str
@@ -299,6 +308,7 @@ class Stream:
     landing: str | None
     archive: str | None = None
     receiver: SocketConfig | FlumeConfig | None = None
+    origin: tuple[Path, int] | None = field(default=None, compare=False)
 
     @property
     def source_kind(self) -> Literal["kafka", "landing"]:
@@ -376,6 +386,7 @@ def parse_streams(text: str, origin: Path) -> dict[str, Stream]:
     except ValidationError as error:
         raise ConfigError(f"{origin}: {_problem(error)}") from error
     streams: dict[str, Stream] = {}
+    lines = _lines(text)
     tables = _absolute(parsed.tables, origin.parent)
     _check_tables(tables, origin)
     for name, config in parsed.streams.items():
@@ -401,7 +412,8 @@ def parse_streams(text: str, origin: Path) -> dict[str, Stream]:
                 f"{origin}: streams.{name}.landing.glob: {config.landing.glob!r} leaves out what the receiver lands;"
                 " use *.txt, or leave it out"
             )
-        streams[name] = Stream(name, config, f"{tables}/{name}/word_counts", landing, archive, receiver)
+        place = (origin, lines.get(name, 1))
+        streams[name] = Stream(name, config, f"{tables}/{name}/word_counts", landing, archive, receiver, place)
     _refuse_shared_tables(streams, origin)
     _refuse_taking_from_others(streams, origin)
     _refuse_two_flumes_at_one_place(streams, origin)
@@ -446,6 +458,14 @@ def _refuse_two_flumes_at_one_place(streams: dict[str, Stream], origin: Path) ->
                     f"{origin}: streams.{stream.name}.flume: {other.name} has a flume receiver in {stream.landing} too;"
                     " one receiver lands in one folder and serves many agents"
                 )
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Return the line that each stream of a valid `streams.yaml` begins at."""
+    root = yaml.compose(text, yaml.SafeLoader)
+    sections = root.value if isinstance(root, yaml.MappingNode) else []
+    streams = [value.value for key, value in sections if key.value == "streams"]
+    return {key.value: key.start_mark.line + 1 for entries in streams for key, _ in entries}
 
 
 def _check_tables(tables: str, origin: Path) -> None:

@@ -4,6 +4,8 @@ from collections import Counter
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
 
 from tests.dagster.support import by_hand, definitions, events, instance, start, tick
 from tests.support import assert_contiguous, assert_numbered, some_lines, words_of
@@ -66,7 +68,15 @@ def test_an_event_says_what_the_batch_took_and_from_where(place):
     told = metadata(batch)
     assert (told["batch"], told["words"], told["rows"], told["records"], told["lag"]) == (1, 6, 4, 2, 0)
     topic = stream.config.kafka.topic
-    assert told["ranges"] == [f"{topic}/0: [0, 2)"]
+    (taken,) = told["ranges"].records
+    assert taken.data == {"partition": f"{topic}/0", "start": 0, "end": 2, "records": 2}
+    assert told["latency_seconds"] > 0
+    closing = metadata(summary)
+    assert closing["dagster/row_count"] == 4 + 2  # and the ledger's rows, that of the founding among them
+    assert "| be | 2 |" in closing["top_words"]
+    assert closing["table"] == stream.table
+    (origin,) = closing["dagster/column_lineage"].deps_by_column["word"]
+    assert (origin.asset_key.path[0], origin.column_name) == ("kafka", "value")
     assert {"seconds_plan", "seconds_read", "seconds_count", "seconds_write", "seconds_batch"} <= told.keys()
     assert batch.tags["dagster/data_version"] == "0:2"
     assert batch.tags[f"dagster/input_data_version/kafka/{topic}"] == "0:2"
@@ -145,7 +155,7 @@ def test_what_a_crash_left_unreported_is_reported_by_the_next_run(place):
 
 
 def test_a_long_unreported_past_is_one_summary_and_the_newest_singly(place, monkeypatch):
-    monkeypatch.setattr("assets.report.SINGLE_EVENTS", 2)
+    monkeypatch.setattr("assets.reporter.SINGLE_EVENTS", 2)
     stream = place.topic_stream(engine="local")
     for number in range(5):
         place.produce(stream, ["a " * number + "a"])
@@ -160,17 +170,76 @@ def test_a_long_unreported_past_is_one_summary_and_the_newest_singly(place, monk
     ]
 
 
+def test_a_summary_that_is_the_newest_event_is_not_reported_again(place, monkeypatch):
+    stream = place.topic_stream(engine="local")
+    for line in ("a", "b", "c"):
+        place.produce(stream, [line])
+        place.drain(stream)
+    monkeypatch.setattr("assets.reporter.unreported", lambda numbers, reported, _: (list(numbers), []))
+    defs = definitions(place, stream)
+    with instance() as home:
+        assert by_hand(defs, stream, home).success
+        monkeypatch.undo()
+        assert by_hand(defs, stream, home).success
+        batches = [(one["first_batch"], one["batch"]) for one in map(metadata, events(home, stream)) if "words" in one]
+    assert batches == [(1, 3)]
+
+
+def test_what_another_unfinished_run_has_committed_is_left_to_it(place):
+    stream = place.topic_stream(engine="local")
+    defs = definitions(place, stream)
+    with instance() as home:
+        other = home.create_run_for_job(
+            defs.resolve_job_def("s_drain"), status=dg.DagsterRunStatus.STARTED, tags={"wordtide/stream": "s"}
+        )
+        place.produce(stream, ["theirs"])
+        place.drain(stream, run_id=other.run_id)
+        place.produce(stream, ["ours"])
+        assert by_hand(defs, stream, home).success
+        assert [one["batch"] for one in map(metadata, events(home, stream)) if "words" in one] == [2]
+        home.report_run_failed(other)
+        assert by_hand(defs, stream, home).success
+        assert [one["batch"] for one in map(metadata, events(home, stream)) if "words" in one] == [2, 1]
+        assert by_hand(defs, stream, home).success
+        assert [one["batch"] for one in map(metadata, events(home, stream)) if "words" in one] == [2, 1]
+
+
+def test_a_table_is_outdated_by_a_newer_version_of_its_source_only_until_the_next_run(place):
+    stream = place.topic_stream(engine="local")
+    topic = dg.AssetKey(["kafka", stream.config.kafka.topic])
+    defs = definitions(place, stream)
+
+    def status(home: dg.DagsterInstance) -> str:
+        graph = defs.resolve_asset_graph()
+        resolver = CachingStaleStatusResolver(home, graph, loading_context=LoadingContextForTest(home))
+        return resolver.get_status(KEY).value
+
+    with instance() as home:
+        for line in ("a", "b"):
+            place.produce(stream, [line])
+            assert by_hand(defs, stream, home).success
+            assert status(home) == "FRESH"
+        home.report_runless_asset_event(dg.AssetMaterialization(topic, tags={"dagster/data_version": "seen elsewhere"}))
+        assert status(home) == "STALE"
+        assert by_hand(defs, stream, home).success
+        assert status(home) == "FRESH"
+        home.report_runless_asset_event(dg.AssetObservation(topic, tags={"dagster/data_version": "looked at"}))
+        assert status(home) == "FRESH"
+
+
 def test_a_failed_event_is_not_hidden_by_the_events_after_it(place, monkeypatch):
     stream = place.topic_stream(engine="local")
     place.produce(stream, ["a"])
     defs = definitions(place, stream)
     with instance() as home, monkeypatch.context() as broken:
-        broken.setattr("assets.report.RETRY_SECONDS", 0.0)
-        broken.setattr("assets.report.materialization", lambda *_: (_ for _ in ()).throw(OSError("database is locked")))
+        broken.setattr("assets.reporter.RETRY_SECONDS", 0.0)
+        broken.setattr(
+            "assets.reporter.materialization", lambda *_: (_ for _ in ()).throw(OSError("database is locked"))
+        )
         assert by_hand(defs, stream, home).success
         broken.undo()
         assert by_hand(defs, stream, home).success
-        assert 1 in [metadata(event)["batch"] for event in events(home, stream) if "ranges" in metadata(event)]
+        assert 1 in [metadata(event)["batch"] for event in events(home, stream) if "words" in metadata(event)]
 
 
 def test_a_problem_with_a_known_cause_fails_the_run_with_its_line(place):

@@ -316,8 +316,15 @@ def _read(
         # Bytes that were exchanged under our eyes look corrupt too.
         change = _change(split, _stat(storage, split.path))
         raise change or CorruptFile(split, str(problem)) from problem
-    clamped = 0 if mtime == split.mtime else lines
-    return SplitProof(split, lines, bytes=split.end - split.start, clamped=clamped, aside=tuple(aside))
+    believed = mtime == split.mtime
+    return SplitProof(
+        split,
+        lines,
+        bytes=split.end - split.start,
+        clamped=0 if believed else lines,
+        aside=tuple(aside),
+        oldest=mtime if believed else None,
+    )
 
 
 def text_range(storage: Readable, file: FileSplit) -> bytes:

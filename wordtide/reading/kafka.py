@@ -80,6 +80,7 @@ class _Progress:
     tombstones: int = 0
     bytes: int = 0
     clamped: int = 0
+    oldest: int | None = None
     aside: list[Aside] = field(default_factory=list)
     done: bool = False
 
@@ -92,6 +93,7 @@ class _Progress:
             bytes=self.bytes,
             clamped=self.clamped,
             aside=tuple(self.aside),
+            oldest=self.oldest,
         )
 
 
@@ -247,6 +249,9 @@ class KafkaReader:
             seen.tombstones += int((inside & tombstones).sum())
             seen.bytes += int(sizes[inside].sum())
             seen.clamped += int((inside & absurd).sum())
+            if (believed := stamps[inside & ~absurd]).size:
+                earliest = int(believed.min())
+                seen.oldest = earliest if seen.oldest is None else min(seen.oldest, earliest)
             if self.gapless and seen.gap is None:
                 seen.gap = _first_gap(seen, offsets[mine])
             seen.next_offset = max(seen.next_offset, int(offsets[mine].max()) + 1)

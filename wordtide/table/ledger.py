@@ -211,6 +211,7 @@ def merge_proofs(splits: Sequence[Split], proofs: Iterable[SplitProof]) -> tuple
             bytes=sum(proof.bytes for proof in mine),
             clamped=sum(proof.clamped for proof in mine),
             aside=tuple(sorted(aside for proof in mine for aside in proof.aside)),
+            oldest=min((proof.oldest for proof in mine if proof.oldest is not None), default=None),
         )
         for split, mine in ((split, pieces[split.what]) for split in splits)
     )

@@ -1,0 +1,28 @@
+"""Dagster's runs that drain a stream."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.keys import word_counts_key
+from wordtide.config import Stream
+
+STREAM_TAG = "wordtide/stream"
+RUNS_LOOKED_AT = 200
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def unfinished_runs(instance: dg.DagsterInstance, stream: Stream) -> list[dg.RunRecord]:
+    """Return the unfinished runs that drain a stream, those started from its asset's page included; newest first."""
+    key = word_counts_key(stream)
+    return [
+        record
+        for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED), limit=RUNS_LOOKED_AT)
+        if record.dagster_run.tags.get(STREAM_TAG) == stream.name or key in (record.dagster_run.asset_selection or ())
+    ]

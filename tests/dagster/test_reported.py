@@ -1,0 +1,76 @@
+"""Which batches have an event, and how many events a run may log."""
+
+import pytest
+
+from assets.preview import ROWS, preview_from
+from assets.report import Report, merge
+from assets.reported import Reported, reported_by, unreported
+from assets.reporter import PAUSE_SECONDS, SINGLE_EVENTS, pause
+from platform_defs.definitions import build_definitions
+from tests.dagster.support import NEWS
+
+
+def covers(first: int, last: int) -> dict[str, str]:
+    return {"wordtide_first": str(first), "wordtide_batch": str(last)}
+
+
+@pytest.mark.parametrize(
+    ("events", "more", "through", "beyond"),
+    [
+        ([], False, 0, set()),
+        ([covers(1, 1), covers(3, 3)], False, 1, {3}),
+        ([covers(3, 3), covers(2, 2), covers(1, 1)], False, 3, set()),
+        ([covers(1, 900)], False, 900, set()),
+        ([{"wordtide_reported_through": "7"}, covers(9, 9)], False, 7, {9}),
+        ([covers(700, 700), covers(702, 702)], True, 700, {702}),
+    ],
+)
+def test_events_say_which_batches_are_reported(events, more, through, beyond):
+    assert reported_by(events, more=more) == Reported(through, beyond)
+
+
+def test_the_newest_unreported_batches_are_told_singly_and_the_rest_together():
+    assert unreported(range(1, 9), Reported(2, {6}), 3) == ([3, 4], [5, 7, 8])
+
+
+def test_a_run_logs_a_bounded_number_of_events():
+    now = last = 0.0
+    events = 0
+    while now < 3600:
+        now += 0.1
+        if pause(events, now - last) == 0:
+            events, last = events + 1, now
+    assert events <= SINGLE_EVENTS + 3600 / PAUSE_SECONDS
+
+
+def test_one_event_for_several_batches_joins_their_ranges():
+    def report(number: int, start: int) -> Report:
+        line = {"partition": "news/0", "start": start, "end": start + 5, "records": 5}
+        return Report(
+            number, number, 1, 9, 3, 5, 0, 50, 0, f"0:{start + 5}", (line,), "local", {"read": 1.0}, 0.5, "published"
+        )
+
+    told = merge([report(4, 10), report(5, 15)])
+    assert (told.first, told.last, told.batches, told.words, told.position) == (4, 5, 2, 18, "0:20")
+    assert told.splits == ({"partition": "news/0", "start": 10, "end": 20, "records": 10},)
+
+
+def test_a_preview_takes_the_newest_batches_that_are_small_enough():
+    assert preview_from([(1, ROWS), (2, 10), (3, 10)]) == 2
+    assert preview_from([(1, ROWS + 1)]) is None
+    assert preview_from([]) is None
+
+
+def test_a_table_says_in_the_graph_what_it_is_and_whose():
+    stream = type(NEWS)("news", NEWS.config.model_copy(update={"owners": ("team:data",)}), NEWS.table, None)
+    graph = build_definitions({"news": stream}).resolve_asset_graph()
+    (table,) = graph.materializable_asset_keys
+    node = graph.get(table)
+    assert list(node.owners) == ["team:data"]
+    assert node.metadata["dagster/table_name"] == "news.word_counts"
+    assert node.metadata["dagster/storage_kind"] == "deltalake"
+    assert {"dagster/column_schema", "dagster/column_lineage", "dagster/code_references", "dagster/uri"} <= set(
+        node.metadata
+    )
+    assert "SELECT word" in node.description
+    assert node.freshness_policy.fail_window.to_timedelta().total_seconds() == 86_400
