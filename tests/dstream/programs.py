@@ -70,7 +70,14 @@ def main(directory: str, port: str, folder: str, values: str, expected: str) -> 
     print("started", flush=True)
     awaited: dict[str, int] = json.loads(expected)
     deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline and any(found[name].lines < lines for name, lines in awaited.items()):
+
+    def missing() -> bool:
+        # The totals are the last that a batch shows: its lines are seen before them.
+        of_batches = sum(sum(batch.values()) for batch in found["values"].batches)
+        late = sum(totals.values()) < of_batches
+        return late or any(found[name].lines < lines for name, lines in awaited.items())
+
+    while time.monotonic() < deadline and missing():
         ssc.awaitTerminationOrTimeout(0.1)
     ssc.stop(stopSparkContext=True, stopGraceFully=False)
     counted = {name: {"lines": one.lines, "batches": one.batches} for name, one in found.items()}
