@@ -80,3 +80,14 @@ def test_a_reader_that_went_away_gets_no_traceback(shell: Shell) -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, cwd=PROJECT_ROOT, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_command_that_has_said_everything_ends_without_taking_the_interpreter_down() -> None:
+    script = (
+        "import atexit, sys; from wordtide.cli.main import main; atexit.register(print, 'going down');"
+        "sys.argv = ['wordtide', '--help']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=PROJECT_ROOT, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: wordtide")
+    assert "going down" not in done.stdout

@@ -7,7 +7,9 @@ import json
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from kafka import errors as kafka_errors
 
+import wordtide.sources.kafka as kafka_source
 from tests.cli.conftest import served, shell
 from tests.cli.support import Shell
 from tests.cli.test_questions import drain
@@ -186,3 +188,29 @@ def test_begin_and_end_are_positions_too(offset: int) -> None:
     seen = TopicSnapshot(TopicIdentity("c", "i", "t"), {0: PartitionRange(3, 7, 9)})
     [position] = first_positions(GroupOffsets("g", {0: offset}), seen, {0: 3}, "stream s")
     assert (position.position, position.end, position.committed) == (offset, 7, True)
+
+
+def test_a_broker_that_never_had_a_group_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_source, "COORDINATOR_PAUSE_SECONDS", 0.0)
+    answers = iter([kafka_errors.CoordinatorNotAvailableError(), kafka_errors.NotCoordinatorError(), "offsets"])
+
+    def ask() -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert kafka_source._of_coordinator(ask) == "offsets"
+
+
+def test_a_broker_without_a_coordinator_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_source, "COORDINATOR_PAUSE_SECONDS", 0.0)
+    asked: list[int] = []
+
+    def ask() -> str:
+        asked.append(1)
+        raise kafka_errors.CoordinatorNotAvailableError()
+
+    with pytest.raises(kafka_errors.CoordinatorNotAvailableError):
+        kafka_source._of_coordinator(ask)
+    assert len(asked) == kafka_source.COORDINATOR_TRIES

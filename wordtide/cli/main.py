@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -114,7 +115,13 @@ def _say(problem: str) -> int:
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # Not sys.exit: threads of Arrow that still close a file of a table need the interpreter, which would be going down
+    # under them; that ended one `wordtide ledger` in eight with an abort after everything had been said.
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ log = logging.getLogger("wordtide")
 BOOTSTRAP_TIMEOUT_MS = 8_000
 REQUEST_TIMEOUT_MS = 10_000
 BROKERS_TRIED = 3
+COORDINATOR_TRIES = 20
+COORDINATOR_PAUSE_SECONDS = 0.5
 LEFT_OUT_SECONDS = 60.0
 """How long a partition that gave nothing is left out before it is read again; twice as long after each further time."""
 HIGH_SECONDS = 1.0
@@ -77,6 +79,20 @@ def _of_any_broker(ask: Callable[[], T]) -> T:
             return ask()
         except kafka_errors.KafkaConnectionError as error:
             log.info("a broker refused the connection, trying another: %s", error)
+    return ask()
+
+
+def _of_coordinator(ask: Callable[[], T]) -> T:
+    """Ask about a consumer group: a broker that never had one makes its offsets topic at the first question."""
+    for _ in range(COORDINATOR_TRIES - 1):
+        try:
+            return ask()
+        except (
+            kafka_errors.CoordinatorNotAvailableError,
+            kafka_errors.CoordinatorLoadInProgressError,
+            kafka_errors.NotCoordinatorError,
+        ):
+            time.sleep(COORDINATOR_PAUSE_SECONDS)
     return ask()
 
 
@@ -278,7 +294,7 @@ class KafkaTopic:
         """Ask what a consumer group has committed."""
         with self._asking() as admin:
             try:
-                found = _of_any_broker(lambda: admin.list_group_offsets({group: None}))[group]
+                found = _of_coordinator(lambda: _of_any_broker(lambda: admin.list_group_offsets({group: None})))[group]
                 groups = _of_any_broker(admin.list_groups)
             except kafka_errors.GroupAuthorizationFailedError as error:
                 raise SourceUnavailable(
