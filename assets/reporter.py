@@ -13,10 +13,11 @@ import dagster as dg
 from assets.keys import source_key, word_counts_key
 from assets.report import UNKNOWN_VERSION, Report, data_version, materialization, merge, source_event, summarise
 from assets.reported import Reported, reported_by, unreported
-from assets.runs import unfinished_runs
+from assets.runs import may_live, unfinished_runs
 from wordtide.batch import Committed
 from wordtide.config import Stream
 from wordtide.table.commit import WordCounts
+from wordtide.table.files import utc_now
 from wordtide.table.rows import batch_totals, read_batch_rows
 
 log = logging.getLogger("wordtide")
@@ -100,7 +101,8 @@ class Reporter:
                 self._tell_source(self._last)
             version = self._source_version()
         except Exception as error:  # Of whatever storage Dagster has; the batches are what matters.
-            self._warn(f"Dagster's storage does not answer ({' '.join(str(error).split())[:200]})")
+            if self._failure is None:
+                self._warn(f"Dagster's storage does not answer ({' '.join(str(error).split())[:200]})")
             version = UNKNOWN_VERSION
         return Told(self._reported.through, version, tuple(self._newest))
 
@@ -175,7 +177,12 @@ class Reporter:
         handle = self._table.open()
         if handle is None or (before is not None and before <= self._reported.through + 1):
             return []
-        running = unfinished_runs(self._context.instance, self._stream)
+        now = utc_now()
+        running = [
+            record
+            for record in unfinished_runs(self._context.instance, self._stream)
+            if may_live(self._stream, (now - record.create_timestamp).total_seconds())
+        ]
         others = {record.dagster_run.run_id for record in running} - {self._context.run.run_id}
         if others and self._context.run.run_id != running[-1].dagster_run.run_id:
             # Of several runs the oldest sees to what nobody reported.

@@ -8,6 +8,8 @@ from assets.keys import word_counts_key
 from wordtide.config import Stream
 
 STREAM_TAG = "wordtide/stream"
+GRACE_SECONDS = 120.0
+"""A run older than `max_run` and this is the run of a host that died; it no longer holds the stream."""
 RUNS_LOOKED_AT = 200
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -16,6 +18,13 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+
+
+def may_live(stream: Stream, age: float) -> bool:
+    """Return whether an unfinished run of this age, in seconds, is more than what a host that died left behind."""
+    limit = stream.config.max_run + GRACE_SECONDS
+    # Nor is one that began in the future: the clock was put back, and its host may have died before.
+    return -limit <= age <= limit
 
 
 def unfinished_runs(instance: dg.DagsterInstance, stream: Stream) -> list[dg.RunRecord]:

@@ -8,7 +8,7 @@ from itertools import takewhile
 
 import dagster as dg
 
-from assets.runs import STREAM_TAG, unfinished_runs
+from assets.runs import STREAM_TAG, may_live, unfinished_runs
 from assets.word_counts import FOLLOW_TAG
 from platform_defs.jobs import UnresolvedJob
 from resources import HdfsResource, KafkaResource, TablesResource
@@ -18,8 +18,6 @@ from wordtide.lag import Waiting, look
 
 TICK_SECONDS = 5
 """The sensor daemon's own floor; it cannot tick faster."""
-GRACE_SECONDS = 120.0
-"""A run older than `max_run` and this is the run of a host that died; it no longer holds the stream."""
 FAILURES_LOOKED_AT = 8
 """Failures in a row beyond which waiting does not grow."""
 
@@ -51,9 +49,7 @@ def back_off(failures: Failures) -> float:
 
 def hold(stream: Stream, runs: Sequence[ActiveRun], failures: Failures) -> str | None:
     """Return why a run must not be started now, whatever waits, or None."""
-    limit = stream.config.max_run + GRACE_SECONDS
-    # Nor does a run that began in the future: the clock was put back, and its host may have died before.
-    holding = [run.run_id[:8] for run in runs if -limit <= run.age <= limit]
+    holding = [run.run_id[:8] for run in runs if may_live(stream, run.age)]
     if holding:
         return f"run {holding[0]} is draining"
     pause = back_off(failures)

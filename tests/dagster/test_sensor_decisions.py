@@ -2,7 +2,8 @@
 
 import pytest
 
-from platform_defs.sensors import GRACE_SECONDS, ActiveRun, Failures, back_off, decide, hold
+from assets.runs import GRACE_SECONDS
+from platform_defs.sensors import ActiveRun, Failures, back_off, decide, hold
 from tests.dagster.support import NEWS
 from wordtide.lag import Waiting
 

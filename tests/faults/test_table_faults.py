@@ -16,7 +16,8 @@ import pytest
 from deltalake import DeltaTable
 
 import wordtide.table.maintain
-from platform_defs.sensors import GRACE_SECONDS, ActiveRun, Failures, back_off, hold
+from assets.runs import GRACE_SECONDS
+from platform_defs.sensors import ActiveRun, Failures, back_off, hold
 from tests.dagster.support import NEWS
 from tests.faults.disks import KINDS, Disk, disk_of
 from tests.invariants.conftest import At
