@@ -20,7 +20,7 @@ from wordtide.connection import KafkaConnection
 from wordtide.doctor.decide import newest_record
 from wordtide.doctor.findings import Check, Finding, Line, Outcome, SourceSeen, bad, explained, good
 from wordtide.errors import SourceUnavailable
-from wordtide.sources.kafka import connect, explain
+from wordtide.sources.kafka import connect, explain, of_any_broker
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 5.0
@@ -97,7 +97,7 @@ class _Examination:
             yield from self._not_looked_at()
             return
         try:
-            cluster = admin.describe_cluster()
+            cluster = of_any_broker(admin.describe_cluster)
             yield from self._brokers(alive, cluster)
             yield from self._examine(admin, str(cluster["cluster_id"]))
         except (kafka_errors.KafkaError, OSError) as error:
@@ -129,7 +129,8 @@ class _Examination:
     def _examine(self, admin: KafkaAdminClient, cluster_id: str) -> Iterator[Outcome]:
         if not self._topics:
             return
-        described = {entry["name"]: entry for entry in admin.describe_topics(sorted(set(self._topics.values())))}
+        names = sorted(set(self._topics.values()))
+        described = {entry["name"]: entry for entry in of_any_broker(lambda: admin.describe_topics(names))}
         readable = {name: entry for name, entry in described.items() if _problem(entry) is None}
         refused = refusals(self._connection, one_of_each_leader(readable))
         for line, name in self._topics.items():
@@ -159,7 +160,8 @@ class _Examination:
     def _newest(self, admin: KafkaAdminClient, partitions: Sequence[TopicPartition]) -> Finding:
         line = Line("clock", self._connection.bootstrap)
         try:
-            newest = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.MAX_TIMESTAMP))
+            asked = dict.fromkeys(partitions, OffsetSpec.MAX_TIMESTAMP)
+            newest = of_any_broker(lambda: admin.list_partition_offsets(asked))
         except kafka_errors.KafkaError as error:
             # Brokers before 3.0 do not know the question; nothing depends on the answer.
             return good(line, f"cannot be told ({type(error).__name__})")

@@ -72,7 +72,7 @@ def explain(error: Exception, connection: KafkaConnection, topic: str) -> Source
     )
 
 
-def _of_any_broker(ask: Callable[[], T]) -> T:
+def of_any_broker(ask: Callable[[], T]) -> T:
     """Ask a broker of the client's choice; one that just refused the connection is not its next choice."""
     for _ in range(BROKERS_TRIED - 1):
         try:
@@ -223,7 +223,7 @@ class KafkaTopic:
             if self._admin is None:
                 self._admin = connect(self._connection)
                 # Once a connection: a topic id is unique among all clusters, so it says the same each time after.
-                self._cluster_id = str(_of_any_broker(self._admin.describe_cluster)["cluster_id"])
+                self._cluster_id = str(of_any_broker(self._admin.describe_cluster)["cluster_id"])
             yield self._admin
         except (kafka_errors.KafkaError, OSError) as error:
             self.close()
@@ -231,7 +231,7 @@ class KafkaTopic:
 
     def _described(self, admin: KafkaAdminClient) -> _Described:
         topic = self._config.topic
-        described: dict[str, Any] = _of_any_broker(lambda: admin.describe_topics([topic]))[0]
+        described: dict[str, Any] = of_any_broker(lambda: admin.describe_topics([topic]))[0]
         # An unknown topic is an answer here, not an exception: one with an error code and no partitions.
         problem = kafka_errors.for_code(described["error_code"])
         if problem is not kafka_errors.NoError:
@@ -282,7 +282,7 @@ class KafkaTopic:
         if isolation is None:
             isolation = IsolationLevel.build_from(self._config.isolation)
         asked = dict.fromkeys(partitions, spec)
-        answer = _of_any_broker(lambda: admin.list_partition_offsets(asked, isolation_level=isolation))
+        answer = of_any_broker(lambda: admin.list_partition_offsets(asked, isolation_level=isolation))
         return {partition: int(found.offset) for partition, found in answer.items()}
 
     def found(self) -> Founding:
@@ -294,8 +294,8 @@ class KafkaTopic:
         """Ask what a consumer group has committed."""
         with self._asking() as admin:
             try:
-                found = _of_coordinator(lambda: _of_any_broker(lambda: admin.list_group_offsets({group: None})))[group]
-                groups = _of_any_broker(admin.list_groups)
+                found = _of_coordinator(lambda: of_any_broker(lambda: admin.list_group_offsets({group: None})))[group]
+                groups = of_any_broker(admin.list_groups)
             except kafka_errors.GroupAuthorizationFailedError as error:
                 raise SourceUnavailable(
                     f"Kafka at {self._connection.bootstrap}: not allowed to see consumer group {group!r}; grant"
@@ -343,7 +343,7 @@ class KafkaTopic:
         topic = self._config.topic
         with self._asking() as admin:
             asked = ConfigResource(ConfigResourceType.TOPIC, topic, ["cleanup.policy"])
-            answer = _of_any_broker(lambda: admin.describe_configs([asked], config_filter=ConfigFilterType.ALL))
+            answer = of_any_broker(lambda: admin.describe_configs([asked], config_filter=ConfigFilterType.ALL))
         # A refusal is an answer without settings.
         policy = answer.get("topic", {}).get(topic, {}).get("cleanup.policy")
         if policy is None:
