@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.cli.support import Shell
+from wordtide import __version__
 from wordtide.cli import main as command_line
 from wordtide.config import PROJECT_ROOT
 
@@ -26,6 +27,11 @@ def test_help_names_every_command_and_loads_none_of_what_they_need() -> None:
     shown, loaded = done.stdout.rstrip("\n").rsplit("\n", 1)
     assert loaded == "[]"
     assert all(f"  {command} " in shown for command in COMMANDS)
+
+
+def test_the_version_is_that_of_the_installed_package_and_of_the_code(shell: Shell) -> None:
+    answer = shell("--version")
+    assert (answer.code, answer.out, answer.err) == (0, f"wordtide {__version__}\n", "")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

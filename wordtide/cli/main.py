@@ -66,6 +66,7 @@ class _Commands(click.Group):
     epilog="streams.yaml is $WORDTIDE_STREAMS, else the current folder's, else the project's."
     " Data lies in $WORDTIDE_HOME, else in .wordtide beside it.",
 )
+@click.version_option(package_name="wordtide", message="%(prog)s %(version)s")
 def cli() -> None:
     """Kafka offsets and landed files become word-count tables, exactly once, under Dagster."""
     # Dagster reads the project's .env by itself; commands must not see other servers than its runs do.
