@@ -102,6 +102,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                 run_id=context.run.run_id,
                 on_commit=on_commit,
                 stop=stop,
+                own_cores=spark.own_cores(),
             )
             try:
                 with lineage:

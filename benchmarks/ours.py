@@ -35,6 +35,7 @@ class Drained:
         kafka: Its cluster, where it has one.
         hdfs: Its HDFS, where source or table is there.
         engines: By name.
+        own_cores: See `Drain`.
         on_commit: Called after each commit.
     """
 
@@ -45,6 +46,7 @@ class Drained:
         kafka: KafkaConnection | None = None,
         hdfs: HdfsAddress | None = None,
         engines: Mapping[EngineName, Engine] | None = None,
+        own_cores: int | None = None,
         on_commit: Callable[[Committed], None] = lambda _: None,
     ) -> None:
         self._stream = stream
@@ -57,6 +59,7 @@ class Drained:
             engines or {EngineName.LOCAL: LocalEngine()},
             run_id="benchmark",
             on_commit=on_commit,
+            own_cores=own_cores,
         )
 
     def run(self) -> tuple[Summary, float]:

@@ -43,7 +43,7 @@ def run(bench: Bench) -> Section:
         for number in range(TIMES + 1):
             for engine in ("auto", "local"):
                 stream = make_stream(bench.folder, f"{engine}_{number}", {**settings, "engine": engine})
-                drained = Drained(stream, hdfs=hdfs, engines=engines)
+                drained = Drained(stream, hdfs=hdfs, engines=engines, own_cores=resource.own_cores())
                 seconds[engine].append(drained.run()[1])
                 if not drained.counted().equals(text.table()):
                     raise RuntimeError(f"{engine}: not the counts of the generator")

@@ -41,6 +41,11 @@ class SparkResource(LazyPySparkResource):
         """Return the Spark master."""
         return self.master or os.environ.get("WORDTIDE_SPARK_MASTER", "") or "local[*]"
 
+    def own_cores(self) -> int | None:
+        """Return how many cores of this machine it uses; None if its executors are elsewhere."""
+        elsewhere = self.connect_url() or not self.master_url().startswith("local")
+        return None if elsewhere else min(self.tasks(), os.cpu_count() or 1)
+
     def settings(self) -> dict[str, str]:
         """Return every Spark setting of this resource."""
         settings = {

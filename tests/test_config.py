@@ -48,8 +48,8 @@ def test_what_is_left_out_has_the_documented_defaults() -> None:
         max_records=500_000,
         max_bytes=256_000_000,
         max_files=10_000,
-        local_records=200_000,
-        local_bytes=32_000_000,
+        local_records=None,
+        local_bytes=None,
     )
     landing = one("landing: {path: l}")
     assert landing.config.interval == 10.0

@@ -252,8 +252,8 @@ class StreamConfig(_Strict):
     max_records: int = Field(default=500_000, gt=0, strict=True)
     max_bytes: Bytes = 256_000_000
     max_files: int = Field(default=10_000, gt=0, strict=True)
-    local_records: int = Field(default=200_000, ge=0, strict=True)
-    local_bytes: Bytes = 32_000_000
+    local_records: Annotated[int, Field(ge=0, strict=True)] | None = None
+    local_bytes: Bytes | None = None
     quarantine: QuarantineConfig = QuarantineConfig()
     alerts: AlertsConfig = AlertsConfig()
     fresh_within: Annotated[Seconds, Field(ge=120)] = 86_400.0

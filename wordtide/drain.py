@@ -114,6 +114,7 @@ class Drain:
         run_id: Goes into the ledger.
         on_commit: Called after each commit; must be quick.
         stop: Ends the drain after the batch in hand.
+        own_cores: Cores of this machine that the Spark engine uses; None if Spark runs elsewhere.
     """
 
     def __init__(
@@ -126,8 +127,10 @@ class Drain:
         run_id: str,
         on_commit: Callable[[Committed], None],
         stop: threading.Event | None = None,
+        own_cores: int | None = None,
     ) -> None:
         self._stream = stream
+        self._own_cores = own_cores
         self._source = source
         self._table = table
         self._engines = engines
@@ -280,7 +283,7 @@ class Drain:
 
     def _count(self, batch: Batch, ledger: Ledger, planning: float) -> Counted:
         config = self._stream.config
-        engine = self._engines[choose_engine(config, batch.splits)]
+        engine = self._engines[choose_engine(config, batch.splits, self._own_cores)]
         latest_ms = int((batch.planned_at.timestamp() + FUTURE_SECONDS) * 1000)
         target = Target.of(batch, self._table.storage, self._table.root)
         verified: list[Future[None]] = []

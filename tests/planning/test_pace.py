@@ -92,14 +92,40 @@ LANDING: dict[str, Any] = {"landing": {"path": "/l"}}
         (LANDING, {"local_bytes": "1KB"}, 1001, EngineName.SPARK),
     ],
 )
-def test_small_batches_are_counted_in_the_process(
+def test_small_batches_are_counted_in_the_process_and_others_on_the_cluster(
     source: dict[str, Any], keys: dict[str, Any], size: int, engine: EngineName
 ) -> None:
-    config = StreamConfig.model_validate(source | keys)
+    assert choose_engine(StreamConfig.model_validate(source | keys), _splits(source, size), None) is engine
+
+
+@pytest.mark.parametrize(
+    ("source", "keys", "size", "cores", "engine"),
+    [
+        (KAFKA, {}, 500_000, 2, EngineName.LOCAL),
+        (KAFKA, {}, 500_000, 4, EngineName.SPARK),
+        (KAFKA, {}, 200_000, 64, EngineName.LOCAL),
+        (KAFKA, {"local_records": 5}, 6, 2, EngineName.SPARK),
+        (LANDING, {}, 33_000_000, 2, EngineName.LOCAL),
+        (LANDING, {}, 33_000_000, 16, EngineName.SPARK),
+        (LANDING, {}, 256_000_000, 2, EngineName.SPARK),
+        (LANDING, {}, 256_000_000, 1, EngineName.LOCAL),
+    ],
+)
+def test_spark_on_our_own_cores_is_taken_only_where_it_is_sooner(
+    source: dict[str, Any], keys: dict[str, Any], size: int, cores: int, engine: EngineName
+) -> None:
+    assert choose_engine(StreamConfig.model_validate(source | keys), _splits(source, size), cores) is engine
+
+
+def test_many_small_files_are_no_work_for_spark_on_two_cores() -> None:
+    config = StreamConfig.model_validate(LANDING)
+    files = [FileSplit(f"/{number}", 10_000, 0, 0, 10_000) for number in range(10_000)]
+    assert choose_engine(config, files, 2) is EngineName.LOCAL
+    assert choose_engine(config, files, 8) is EngineName.SPARK
+
+
+def _splits(source: dict[str, Any], size: int) -> list[KafkaSplit] | list[FileSplit]:
     half = size // 2
-    splits = (
-        [KafkaSplit("t", 0, 7, 7 + half), KafkaSplit("t", 1, 0, size - half)]
-        if source is KAFKA
-        else [FileSplit("/a", half, 0, 0, half), FileSplit("/b", size - half, 0, 0, size - half)]
-    )
-    assert choose_engine(config, splits) is engine
+    if source is KAFKA:
+        return [KafkaSplit("t", 0, 7, 7 + half), KafkaSplit("t", 1, 0, size - half)]
+    return [FileSplit("/a", half, 0, 0, half), FileSplit("/b", size - half, 0, 0, size - half)]

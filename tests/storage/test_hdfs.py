@@ -262,6 +262,7 @@ def test_small_files_are_read_while_the_caller_is_busy_but_not_without_bound(sto
 
     monkeypatch.setattr(HdfsStorage, "_read_whole", recorded)
     monkeypatch.setattr("wordtide.storage.hdfs._AHEAD_BYTES", 5 * (length + _FILE_BYTES))
+    monkeypatch.setattr("wordtide.storage.hdfs._HANDFUL_BYTES", 1)
     contents = storage.read_small([(name, length) for name in names])
     assert next(contents) == names[0].encode()
     wait_until("others have been read unasked", lambda: len(finished) == 5)

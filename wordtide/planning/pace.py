@@ -8,6 +8,17 @@ from dataclasses import dataclass
 from wordtide.batch import FileSplit, Split
 from wordtide.config import EngineName, StreamConfig
 
+LOCAL_RECORDS = 200_000
+LOCAL_BYTES = 32_000_000
+"""Up to here, unless a stream names other limits, no JVM is started: it would take longer to start."""
+
+# Measured (DESIGN §8): what a batch costs in this process, and on Spark.
+RECORD_SECONDS = 2.2e-6
+FILE_SECONDS = 0.3e-3
+BYTE_SECONDS = 1 / 70e6
+SPARK_SECONDS = 0.35
+SPARK_FACTOR = 2.5
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -76,12 +87,49 @@ def next_wait(pace: Pace, moment: Moment) -> float | None:
     return max(0.0, moment.batch_began + pace.interval - moment.now)
 
 
-def choose_engine(config: StreamConfig, splits: Sequence[Split]) -> EngineName:
-    """Return the engine for a batch: small ones are counted in the process, where no JVM is needed."""
+def choose_engine(config: StreamConfig, splits: Sequence[Split], own_cores: int | None) -> EngineName:
+    """Return the engine for a batch: small ones are counted in the process, where no JVM is needed.
+
+    Limits that the stream names are obeyed. Without them a batch above the usual ones goes to a Spark cluster; to Spark
+    on this machine only if that is sooner, for it shares the cores that the process would use.
+
+    Args:
+        config: The stream's.
+        splits: The batch's.
+        own_cores: Cores of this machine that Spark would use; None if it runs elsewhere.
+    """
     if config.engine is not EngineName.AUTO:
         return config.engine
     if config.kafka is not None:
-        size = sum(split.end - split.start for split in splits)
-        return EngineName.LOCAL if size <= config.local_records else EngineName.SPARK
-    size = sum(split.length for split in splits if isinstance(split, FileSplit))
-    return EngineName.LOCAL if size <= config.local_bytes else EngineName.SPARK
+        size, named, usual = sum(split.end - split.start for split in splits), config.local_records, LOCAL_RECORDS
+        work = _Work(small=size * RECORD_SECONDS)
+    else:
+        files = [split for split in splits if isinstance(split, FileSplit)]
+        size, named, usual = sum(file.length for file in files), config.local_bytes, LOCAL_BYTES
+        work = _Work(small=len(files) * FILE_SECONDS, large=size * BYTE_SECONDS)
+    if named is not None:
+        return EngineName.LOCAL if size <= named else EngineName.SPARK
+    pays = size > usual and (own_cores is None or work.on_spark(own_cores) < work.here)
+    return EngineName.SPARK if pays else EngineName.LOCAL
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a batch costs in this process, in CPU-seconds.
+
+    Attributes:
+        small: For records and files, each by itself: Spark's Python workers need `SPARK_FACTOR` times as much.
+        large: For bytes, which cost the same everywhere.
+    """
+
+    small: float
+    large: float = 0.0
+
+    @property
+    def here(self) -> float:
+        """Seconds in this process: one thread."""
+        return self.small + self.large
+
+    def on_spark(self, cores: int) -> float:
+        """Seconds on Spark with so many cores."""
+        return SPARK_SECONDS + (SPARK_FACTOR * self.small + self.large) / cores

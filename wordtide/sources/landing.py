@@ -115,6 +115,7 @@ class LandingFolder:
         self._storage = storage
         self._root = root
         self._bound: frozenset[str] | None = None
+        self._listed: Sequence[FileInfo] | None = None
         self._refused: dict[tuple[str, int, int], str] = {}
         self._namespace: str | None = None
         self._suspects: Counter[str] = Counter()
@@ -137,11 +138,13 @@ class LandingFolder:
 
     def fix_ends(self) -> None:
         """Take no file that is not there at this moment."""
-        self._bound = frozenset(file.path for file in self._storage.list_files(self._root))
+        self._listed = self._storage.list_files(self._root)
+        self._bound = frozenset(file.path for file in self._listed)
 
     def look(self) -> LandingLook:
-        """See `Source`."""
-        return LandingLook(self, self._storage.list_files(self._root))
+        """See `Source`. The first look of a run by hand is the listing that fixed its ends."""
+        listed, self._listed = self._listed, None
+        return LandingLook(self, self._storage.list_files(self._root) if listed is None else listed)
 
     def plan(self, seen: Sequence[FileInfo], ledger: Ledger) -> SourcePlan:
         """Plan the next batch from a listing and the files the ledger holds."""

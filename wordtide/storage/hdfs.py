@@ -38,6 +38,8 @@ _AHEAD_BYTES = 32 << 20
 """Of small files read, or being read, before they are asked for: more than one text of the kernel's."""
 _FILE_BYTES = 1 << 10
 """What a file costs in memory beside its bytes."""
+_HANDFUL_BYTES = 256 << 10
+"""Files are handed to a thread in handfuls of this size: a hand-over costs as much as a tenth of reading 10 kB."""
 
 _clients: dict[tuple[int, str, str], Client] = {}
 
@@ -132,19 +134,23 @@ class HdfsStorage:
     def read_small(self, files: Sequence[tuple[str, int]]) -> Generator[bytes | AccessDenied | None, None, None]:
         """See `Storage`. Threads go on reading ahead while the caller is busy with what it was given."""
         client = self._client
-        started: deque[tuple[int, Future[bytes | AccessDenied | None]]] = deque()
-        ahead = following = 0
+        started: deque[tuple[int, Future[list[bytes | AccessDenied | None]]]] = deque()
+        waiting = deque(_handfuls(files))
+        ahead = 0
         pool = ThreadPoolExecutor(_READS_AT_ONCE, "wordtide-read")
+
+        def read(handful: Sequence[tuple[str, int]]) -> list[bytes | AccessDenied | None]:
+            return [self._read_whole(client, path, length) for path, length in handful]
+
         try:
-            while following < len(files) or started:
-                while following < len(files) and ahead < _AHEAD_BYTES:
-                    path, length = files[following]
-                    started.append((length, pool.submit(self._read_whole, client, path, length)))
-                    ahead += length + _FILE_BYTES
-                    following += 1
-                length, content = started.popleft()
-                ahead -= length + _FILE_BYTES
-                yield content.result()
+            while waiting or started:
+                while waiting and ahead < _AHEAD_BYTES:
+                    size, handful = waiting.popleft()
+                    started.append((size, pool.submit(read, handful)))
+                    ahead += size
+                size, contents = started.popleft()
+                ahead -= size
+                yield from contents.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -320,6 +326,19 @@ class HdfsStorage:
                 f"http://{self.address.webhdfs}: the NameNode's HTTP port does not answer ({error}); "
                 "start the HDFS (`wordtide up`) or correct its address"
             ) from error
+
+
+def _handfuls(files: Iterable[tuple[str, int]]) -> Iterator[tuple[int, list[tuple[str, int]]]]:
+    """Yield the files in order, some at a time, each time with what they cost in memory."""
+    size, handful = 0, []
+    for path, length in files:
+        handful.append((path, length))
+        size += length + _FILE_BYTES
+        if size >= _HANDFUL_BYTES:
+            yield size, handful
+            size, handful = 0, []
+    if handful:
+        yield size, handful
 
 
 def _get(connection: http.client.HTTPConnection, target: str) -> tuple[int, bytes]:

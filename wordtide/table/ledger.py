@@ -202,18 +202,21 @@ def merge_proofs(splits: Sequence[Split], proofs: Iterable[SplitProof]) -> tuple
     pieces: dict[str, list[SplitProof]] = {split.what: [] for split in splits}
     for proof in proofs:
         pieces[proof.split.what].append(proof)
-    return tuple(
-        SplitProof(
-            split,
-            lines=sum(proof.lines for proof in mine),
-            records=sum(proof.records for proof in mine),
-            gaps=sum(proof.gaps for proof in mine),
-            bytes=sum(proof.bytes for proof in mine),
-            clamped=sum(proof.clamped for proof in mine),
-            aside=tuple(sorted(aside for proof in mine for aside in proof.aside)),
-            oldest=min((proof.oldest for proof in mine if proof.oldest is not None), default=None),
-        )
-        for split, mine in ((split, pieces[split.what]) for split in splits)
+    return tuple(_joined(split, pieces[split.what]) for split in splits)
+
+
+def _joined(split: Split, mine: Sequence[SplitProof]) -> SplitProof:
+    if len(mine) == 1 and mine[0].split == split:
+        return mine[0]
+    return SplitProof(
+        split,
+        lines=sum(proof.lines for proof in mine),
+        records=sum(proof.records for proof in mine),
+        gaps=sum(proof.gaps for proof in mine),
+        bytes=sum(proof.bytes for proof in mine),
+        clamped=sum(proof.clamped for proof in mine),
+        aside=tuple(sorted(aside for proof in mine for aside in proof.aside)),
+        oldest=min((proof.oldest for proof in mine if proof.oldest is not None), default=None),
     )
 
 
