@@ -10,6 +10,7 @@ from assets.sources import build_sources
 from assets.word_counts import build_word_counts
 from platform_defs.alerts import build_alerts_sensor
 from platform_defs.jobs import build_drain_job, build_maintenance_job
+from platform_defs.retention import build_retention_sensor
 from platform_defs.schedules import build_maintenance_schedule
 from platform_defs.sensors import build_sensor
 from resources import HdfsResource, KafkaResource, OpenLineageResource, SparkResource, TablesResource
@@ -52,6 +53,7 @@ def build_definitions(
         sensors=[
             *(build_sensor(stream, jobs[stream.name]) for stream in chosen),
             build_alerts_sensor(chosen, checks),
+            build_retention_sensor(chosen),
         ],
         resources={
             "kafka": kafka or KafkaResource(),

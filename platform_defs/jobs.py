@@ -16,10 +16,15 @@ from wordtide.table.maintain import compact_if_needed, vacuum
 UnresolvedJob = Any  # dagster does not export the type of define_asset_job's result
 
 
+def drain_job_name(stream: Stream) -> str:
+    """Return the name of a stream's drain job."""
+    return f"{stream.name}_drain"
+
+
 def build_drain_job(stream: Stream) -> UnresolvedJob:
     """Return the job that drains one stream; sensor, `dagster job launch` and UI all use it."""
     return dg.define_asset_job(
-        f"{stream.name}_drain",
+        drain_job_name(stream),
         selection=dg.AssetSelection.assets(word_counts_key(stream)),
         description=f"Drains {stream.name} into its word_counts table.",
         tags={STREAM_TAG: stream.name},

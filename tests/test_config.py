@@ -50,6 +50,7 @@ def test_what_is_left_out_has_the_documented_defaults() -> None:
         max_files=10_000,
         local_records=None,
         local_bytes=None,
+        keep_runs=604_800.0,
     )
     landing = one("landing: {path: l}")
     assert landing.config.interval == 10.0
@@ -108,6 +109,7 @@ def test_starts(start: str, position: object) -> None:
         (f"{TOPIC}, batch_interval: 0s", "streams.s.batch_interval"),
         (f"{TOPIC}, window: -1s", "streams.s.window"),
         (f"{TOPIC}, linger: 9999d", "between 0s and 365d"),
+        (f"{TOPIC}, keep_runs: 10m", "streams.s.keep_runs"),
         (f"{TOPIC}, max_bytes: many", "'many' is no size"),
         (f"{TOPIC}, max_records: 0", "streams.s.max_records"),
         (f"{TOPIC}, tokenizer: words2", "streams.s.tokenizer"),

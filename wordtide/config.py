@@ -236,7 +236,7 @@ class StreamConfig(_Strict):
     """One stream: one source, how it is counted, and when a drain ends. Times are in seconds, sizes in bytes.
 
     ``socket`` or ``flume`` says who fills the landing folder. The table knows the folder only: a receiver may come, go
-    and change.
+    and change. ``keep_runs``: Dagster's runs that ended longer ago are deleted with their events; None: never.
     """
 
     kafka: KafkaSource | None = None
@@ -257,6 +257,7 @@ class StreamConfig(_Strict):
     quarantine: QuarantineConfig = QuarantineConfig()
     alerts: AlertsConfig = AlertsConfig()
     fresh_within: Annotated[Seconds, Field(ge=120)] = 86_400.0
+    keep_runs: Annotated[Seconds, Field(ge=3600)] | None = 7 * 86_400.0
     owners: tuple[Annotated[str, AfterValidator(_owner)], ...] = ()
 
     @model_validator(mode="after")

@@ -41,6 +41,8 @@ run_monitoring: {enabled: true, poll_interval_seconds: 10}
 retention:
   sensor: {purge_after_days: {skipped: 1, success: 7, failure: 30, started: 30}}
   schedule: {purge_after_days: {skipped: 1, success: 30, failure: 30, started: 30}}
+  # Those of automation conditions.
+  auto_materialize: {purge_after_days: {skipped: 1, success: 7, failure: 30, started: 30}}
 """
 )
 
