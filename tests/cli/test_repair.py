@@ -52,6 +52,26 @@ def test_what_parked_names_can_be_recounted(shell: Shell, folder: Path) -> None:
     )
 
 
+def test_a_decision_names_the_other_files_that_it_settles(shell: Shell, folder: Path) -> None:
+    (folder / "kept.txt").unlink()
+    land(folder, ["e"], "kept.txt")
+    drain("s")
+    assert parked(shell) == [str(folder / "f.txt"), str(folder / "kept.txt")]
+    answer = shell("resolve", "s", str(folder / "f.txt"), "--as", "recount")
+    assert f"{folder / 'kept.txt'}: recounted with it" in answer.out
+    assert parked(shell) == []
+    assert counts(shell) == {"c": 3, "d": 1, "e": 1}
+
+
+def test_a_file_may_be_named_as_the_shell_completes_it(
+    shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert "4 words differ" in shell("replay", "s", "--file", "f.txt").out
+    assert shell("resolve", "s", "f.txt", "--as", "skip").code == 0
+    assert parked(shell) == []
+
+
 def test_a_second_decision_says_that_nothing_is_parked_any_more(shell: Shell, folder: Path) -> None:
     what = str(folder / "f.txt")
     assert shell("resolve", "s", what, "--as", "skip").code == 0

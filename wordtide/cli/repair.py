@@ -14,7 +14,7 @@ import pyarrow as pa
 from wordtide.batch import Aside, Committed, Decision, FileSplit, Verdict
 from wordtide.cli import show
 from wordtide.cli.progress import progress
-from wordtide.config import find_stream, load_streams
+from wordtide.config import Stream, find_stream, load_streams
 from wordtide.errors import DecisionRefused
 from wordtide.repair.quarantine import batches_with_quarantined, contents
 from wordtide.repair.recount import Difference, Published, find_published, publish, recount
@@ -42,7 +42,9 @@ def resolve(stream: str, what: str, verdict: str, why: str) -> None:
     """Decide about WHAT, as `wordtide parked STREAM` names it."""
     opened = find_stream(load_streams(), stream)
     table, source = open_table(opened), open_source(opened)
+    what = _named(opened, what)
     try:
+        waiting = existing(table).ledger.parked.keys()
         with progress(f"deciding about {Path(what).name}"):
             decision = Decision(Verdict(verdict), getpass.getuser(), _line(why))
             committed = carry_out(opened, source, table, what, decision)
@@ -52,6 +54,9 @@ def resolve(stream: str, what: str, verdict: str, why: str) -> None:
         click.echo(f"{show.visible(parked.what)}: {show.visible(parked.reason)}")
     if committed.counted is not None:
         click.echo(f"{show.visible(what)}: recounted; {_words(committed.counted.words)}")
+        others = {proof.split.what for proof in committed.counted.proofs} & waiting - {what}
+        for other in sorted(others):
+            click.echo(f"{show.visible(other)}: recounted with it, as it is of the same batch")
     click.echo(f"recorded as batch {committed.batch.number} of {stream}")
 
 
@@ -82,8 +87,9 @@ def replay(
     as_json: bool,
 ) -> None:
     """Read again what STREAM has published, and show what differs. Nothing changes without --apply."""
-    wanted = _wanted(batch, path, partition, start, end)
+    _check_asked(batch, path, partition, start, end)
     opened = find_stream(load_streams(), stream)
+    wanted = _wanted(batch, path and _named(opened, path), partition, start, end)
     table, source = open_table(opened), open_source(opened)
     decision = Decision(Verdict.REPLAY, getpass.getuser(), _line(why))
     said: list[dict[str, Any]] = []
@@ -172,19 +178,33 @@ def _apply(table: WordCounts, source: Source, difference: Difference, decision: 
     return until_committed(lambda: publish(table, source, difference, decision))
 
 
+def _named(stream: Stream, what: str) -> str:
+    """Return a file as the ledger names it, also where it was given by a relative path or with its server."""
+    if what.startswith("hdfs://"):
+        return "/" + what.removeprefix("hdfs://").partition("/")[2]
+    if stream.landing is not None and "://" not in stream.landing:
+        return str(Path(what).absolute())
+    return what
+
+
+def _check_asked(
+    batch: int | None, path: str | None, partition: int | None, start: int | None, end: int | None
+) -> None:
+    ranged = (partition, start, end) != (None, None, None)
+    if sum((batch is not None, path is not None, ranged)) != 1:
+        raise click.UsageError("name one of --batch N, --file PATH, or --partition P --start A --end B")
+    if ranged and (partition is None or start is None or end is None or start >= end):
+        raise click.UsageError("a range needs --partition P --start A --end B, with A before B")
+
+
 def _wanted(
     batch: int | None, path: str | None, partition: int | None, start: int | None, end: int | None
 ) -> Callable[[Mapping[str, Any]], bool]:
     """Return which ledger rows are asked for."""
-    ranged = (partition, start, end) != (None, None, None)
-    if sum((batch is not None, path is not None, ranged)) != 1:
-        raise click.UsageError("name one of --batch N, --file PATH, or --partition P --start A --end B")
     if batch is not None:
         return lambda row: row["batch"] == batch
     if path is not None:
         return lambda row: any(split["path"] == path for split in row["splits"])
-    if partition is None or start is None or end is None or start >= end:
-        raise click.UsageError("a range needs --partition P --start A --end B, with A before B")
     return lambda row: any(
         split["partition"] == partition and split["start"] < end and split["end"] > start for split in row["splits"]
     )
