@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -38,6 +39,11 @@ _FOLDER_COLUMNS = dg.TableSchema(
         dg.TableColumn("path", "string"),
     ]
 )
+
+
+def quoted(name: str) -> str:
+    """Return a name for a description: in backticks, which lists show as they are, only where Markdown would act."""
+    return f"`{name}`" if re.search(r"[*`<>\[\]\\~]|(^|[^\w])_|_([^\w]|$)", name) else name
 
 
 def source_columns(stream: Stream) -> dg.TableSchema:

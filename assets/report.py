@@ -9,19 +9,31 @@ from typing import Any
 
 import dagster as dg
 
-from assets.keys import source_key, word_counts_key
+from assets.keys import receiver_key, source_key, word_counts_key
 from assets.labels import column_lineage
 from assets.reported import FIRST_TAG, LAST_TAG
 from wordtide import __version__
 from wordtide.batch import Committed, FileSplit, KafkaSplit, SplitProof, Status
 from wordtide.config import Stream
 from wordtide.table.ledger import what_of
+from wordtide.table.schema import STEPS
 
 SHOWN_SPLITS = 20
-UNKNOWN_VERSION = "INITIAL"
-"""What Dagster takes for the version of an external asset of which nothing was ever reported."""
 
 Line = Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVersion:
+    """A version of a source as Dagster knows it.
+
+    Attributes:
+        version: Its data version; `INITIAL` is what Dagster takes for that of which nothing was ever reported.
+        event: The storage id of the event that told it, if any.
+    """
+
+    version: str = "INITIAL"
+    event: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +79,8 @@ class Report:
         """Return the report of a batch just committed."""
         counted, batch = committed.counted, committed.batch
         proofs = counted.proofs if counted else ()
-        seconds = dict(counted.seconds) if counted else {}
+        spent = counted.seconds if counted else {}
+        seconds = {step: spent[step] for step in STEPS if step in spent}
         seconds["batch"] = (committed.committed_at - batch.planned_at).total_seconds()
         oldest = min((proof.oldest for proof in proofs if proof.oldest is not None), default=None)
         return cls(
@@ -205,13 +218,13 @@ def summarise(totals: Mapping[str, Sequence[Any]]) -> Report:
     )
 
 
-def materialization(stream: Stream, report: Report, source_version: str) -> dg.AssetMaterialization:
+def materialization(stream: Stream, report: Report, source: SourceVersion) -> dg.AssetMaterialization:
     """Return the event of a report.
 
     Args:
         stream: The stream.
         report: What to say.
-        source_version: The data version of the source that Dagster knows at this moment.
+        source: The version of the source that Dagster knows at this moment.
     """
     single = report.batches == 1
     name = f"batch {report.last}" if single else f"batches {report.first} to {report.last}"
@@ -225,7 +238,7 @@ def materialization(stream: Stream, report: Report, source_version: str) -> dg.A
             "dagster/data_version": data_version(report.last, report.position),
             "dagster/data_version_is_user_provided": "true",
             "dagster/code_version": __version__,
-            input_tag(stream): source_version,
+            **input_tags(stream, source),
             FIRST_TAG: str(report.first),
             LAST_TAG: str(report.last),
         },
@@ -233,27 +246,22 @@ def materialization(stream: Stream, report: Report, source_version: str) -> dg.A
 
 
 def _metadata(stream: Stream, report: Report) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
-        "batch": report.last,
-        "batches": report.batches,
-        "words": report.words,
-        "rows": report.rows,
-        "records": report.records,
-        "bytes": report.bytes,
-        "status": report.status,
-    }
+    """Return what an event shows, in the order in which its page shows it: what is asked for first stands first."""
+    metadata: dict[str, Any] = {"batch": report.last}
     if report.batches > 1:
         metadata["first_batch"] = report.first
+    metadata |= {"words": report.words, "records": report.records}
+    metadata |= _splits(stream, report)
     if report.lag is not None:
         metadata["lag"] = report.lag
     if report.latency is not None:
         metadata["latency_seconds"] = shown_seconds(report.latency)
     if report.gaps:
         metadata["gaps"] = report.gaps
+    metadata |= {"rows": report.rows, "bytes": report.bytes, "batches": report.batches, "status": report.status}
     if report.engine is not None:
         metadata["engine"] = report.engine
     metadata |= {f"seconds_{step}": shown_seconds(spent) for step, spent in report.seconds.items()}
-    metadata |= _splits(stream, report)
     metadata["dagster/column_lineage"] = column_lineage(stream)
     return metadata
 
@@ -281,19 +289,33 @@ def data_version(number: int, position: str | None) -> str:
     return position or f"batch {number}"
 
 
-def input_tag(stream: Stream) -> str:
-    """Return the tag that says from which version of the source a materialization comes."""
-    return f"dagster/input_data_version/{source_key(stream).to_user_string()}"
+def input_tags(stream: Stream, source: SourceVersion) -> dict[str, str]:
+    """Return the tags that say from which version of the source a materialization comes.
+
+    Both are needed: with the version alone Dagster shows the table as out of step with a dependency that is new to it.
+    """
+    key = source_key(stream).to_user_string()
+    return {
+        f"dagster/input_data_version/{key}": source.version,
+        f"dagster/input_event_pointer/{key}": "NULL" if source.event is None else str(source.event),
+    }
 
 
-def source_event(stream: Stream, position: str, lag: int | None) -> dg.AssetMaterialization:
-    """Return the event that tells Dagster how far a source has been taken: its version, by Dagster's lights."""
+def source_events(stream: Stream, position: str, lag: int | None) -> list[dg.AssetMaterialization]:
+    """Return the events that tell Dagster how far a source has been taken: its version, by Dagster's lights.
+
+    What a receiver takes in gets one as well: it flows, and its asset must not look as if it never had.
+    """
     metadata: dict[str, Any] = {"taken": position, "taken_by": dg.MetadataValue.asset(word_counts_key(stream))}
     if lag is not None:
         metadata["lag"] = lag
-    return dg.AssetMaterialization(
-        source_key(stream),
-        description=f"taken by {stream.name}: {position}"[:200],
-        metadata=metadata,
-        tags={"dagster/data_version": position, "dagster/data_version_is_user_provided": "true"},
-    )
+    return [
+        dg.AssetMaterialization(
+            key,
+            description=f"taken by {stream.name}: {position}"[:200],
+            metadata=metadata,
+            tags={"dagster/data_version": position, "dagster/data_version_is_user_provided": "true"},
+        )
+        for key in (source_key(stream), receiver_key(stream) if stream.receiver else None)
+        if key is not None
+    ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from assets.keys import source_key, word_counts_key
-from assets.report import UNKNOWN_VERSION, Report, data_version, materialization, merge, source_event, summarise
+from assets.report import Report, SourceVersion, data_version, materialization, merge, source_events, summarise
 from assets.reported import Reported, reported_by, unreported
 from assets.runs import may_live, unfinished_runs
 from wordtide.batch import Committed
@@ -40,12 +40,12 @@ class Told:
 
     Attributes:
         through: Up to here every batch has an event.
-        source_version: The source's data version that Dagster knows.
+        source: The version of the source that Dagster knows.
         newest: The run's batches as (number, rows), oldest first.
     """
 
     through: int
-    source_version: str
+    source: SourceVersion
     newest: tuple[tuple[int, int], ...]
 
 
@@ -99,12 +99,12 @@ class Reporter:
         try:
             if self._last is not None:
                 self._tell_source(self._last)
-            version = self._source_version()
+            source = self._source_version()
         except Exception as error:  # Of whatever storage Dagster has; the batches are what matters.
             if self._failure is None:
                 self._warn(f"Dagster's storage does not answer ({' '.join(str(error).split())[:200]})")
-            version = UNKNOWN_VERSION
-        return Told(self._reported.through, version, tuple(self._newest))
+            source = SourceVersion()
+        return Told(self._reported.through, source, tuple(self._newest))
 
     def _warn(self, message: str) -> None:
         try:
@@ -158,18 +158,22 @@ class Reporter:
 
     def _tell_source(self, report: Report) -> None:
         version = data_version(report.last, report.position)
-        if version != self._source_version():
-            self._send(source_event(self._stream, version, report.lag))
+        if version != self._source_version().version:
+            for event in source_events(self._stream, version, report.lag):
+                self._send(event)
 
-    def _source_version(self) -> str:
-        """Return the source's data version as Dagster knows it, whoever reported it.
+    def _source_version(self) -> SourceVersion:
+        """Return the source's version as Dagster knows it, whoever reported it.
 
         Every event of the table names this one. The exact range is its own data version; with another version than
         the source's newest the UI would show the table as outdated, for as long as nothing new arrives.
         """
-        event = self._context.instance.get_latest_materialization_event(source_key(self._stream))
-        tags = (event.asset_materialization.tags or {}) if event and event.asset_materialization else {}
-        return str(tags.get("dagster/data_version", UNKNOWN_VERSION))
+        records = self._context.instance.fetch_materializations(source_key(self._stream), limit=1).records
+        if not records:
+            return SourceVersion()
+        event = records[0].asset_materialization
+        version = (event.tags or {}).get("dagster/data_version") if event else None
+        return SourceVersion(version or SourceVersion().version, records[0].storage_id)
 
     def _missed(self, before: int | None) -> list[Report]:
         """Return what the ledger holds up to but without ``before`` and no event tells of."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from assets.keys import receiver_key, source_key
-from assets.labels import code_references, source_labels
+from assets.labels import code_references, quoted, source_labels
 from wordtide.config import SocketConfig, Stream
 
 
@@ -26,7 +26,7 @@ def _spec(stream: Stream) -> dg.AssetSpec:
     if kafka is not None:
         return dg.AssetSpec(
             source_key(stream),
-            description=f"Kafka topic `{kafka.topic}`: a value is a line.",
+            description=f"Kafka topic {quoted(kafka.topic)}: a value is a line.",
             kinds={"kafka"},
             metadata=source_labels(stream),
             owners=stream.config.owners,
@@ -35,7 +35,7 @@ def _spec(stream: Stream) -> dg.AssetSpec:
     return dg.AssetSpec(
         source_key(stream),
         deps=[receiver_key(stream)] if stream.receiver is not None else [],
-        description=f"Landing folder `{stream.landing}`: whole files, taken once each.",
+        description=f"Landing folder {quoted(stream.landing or '')}: whole files, taken once each.",
         kinds={"hadoop" if "://" in (stream.landing or "") else "file"},
         metadata=source_labels(stream),
         owners=stream.config.owners,
@@ -46,7 +46,7 @@ def _spec(stream: Stream) -> dg.AssetSpec:
 def _received(stream: Stream) -> dg.AssetSpec:
     receiver = stream.receiver
     if isinstance(receiver, SocketConfig):
-        what, kind = f"TCP server `{receiver.server}`: its lines land in files.", "socket"
+        what, kind = f"TCP server {receiver.server}: its lines land in files.", "socket"
     else:
         assert receiver is not None
         what, kind = f"Flume agents, at port {receiver.port}: an event lands as a line.", "flume"

@@ -10,10 +10,10 @@ import dagster as dg
 from deltalake.exceptions import DeltaError
 
 from assets.keys import source_key, word_counts_key
-from assets.labels import column_lineage, freshness, link, table_labels, table_name
+from assets.labels import column_lineage, freshness, link, quoted, table_labels, table_name
 from assets.lineage import Lineage
 from assets.preview import preview_from, row_count, top_words
-from assets.report import data_version, input_tag, shown_seconds
+from assets.report import data_version, input_tags, shown_seconds
 from assets.reported import THROUGH_TAG
 from assets.reporter import Reporter, Told
 from assets.runs import STREAM_TAG
@@ -116,7 +116,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
             raise dg.Failure(str(error), allow_retries=False) from None
         if key in context.selected_asset_keys:
             yield _result(
-                stream, summary, told, {**_look(context, table, told), "table": link(table.uri, hdfs.address())}
+                stream, summary, told, {"table": link(table.uri, hdfs.address()), **_look(context, table, told)}
             )
         if any(check.name == CHECK_NAME for check in context.selected_asset_check_keys):
             yield _check(key, summary)
@@ -175,13 +175,13 @@ def _result(stream: Stream, summary: Summary, told: Told, shown: Mapping[str, An
             "run_batches": summary.batches,
             "run_words": summary.words,
             "run_records": summary.records,
+            **shown,
             "dagster/table_name": table_name(stream),
             "dagster/uri": stream.table,
             "dagster/column_lineage": column_lineage(stream),
-            **shown,
         },
         data_version=dg.DataVersion(data_version(summary.last, summary.position)),
-        tags={input_tag(stream): told.source_version, THROUGH_TAG: str(told.through)},
+        tags={**input_tags(stream, told.source), THROUGH_TAG: str(told.through)},
     )
 
 
@@ -192,10 +192,11 @@ def _look(context: dg.AssetExecutionContext, table: WordCounts, told: Told) -> d
         handle = table.open()
         if handle is None:
             return {}
-        shown: dict[str, Any] = {"dagster/row_count": row_count(handle)}
+        shown: dict[str, Any] = {}
         first = preview_from(told.newest)
         if first is not None:
             shown["top_words"] = dg.MetadataValue.md(top_words(handle, first, told.newest[-1][0]))
+        shown["dagster/row_count"] = row_count(handle)
         shown["seconds_preview"] = shown_seconds(time.monotonic() - began)
     except (WordtideError, DeltaError, OSError) as error:
         context.log.warning(f"no preview of the table: {error}")
@@ -230,9 +231,9 @@ def _warn_if_forgetful(context: dg.AssetExecutionContext) -> None:
 
 
 def _description(stream: Stream) -> str:
-    source = f"topic `{stream.config.kafka.topic}`" if stream.config.kafka else f"folder `{stream.landing}`"
+    name = stream.config.kafka.topic if stream.config.kafka else stream.landing or ""
     return (
-        f"Words of {source}, counted exactly once, with the ledger that says from which offsets or files."
+        f"Words of {quoted(name)}, counted exactly once; its ledger rows say from which offsets or files."
         "\n\n```sql\nSELECT word, sum(count) AS n FROM word_counts\nWHERE kind = 'count'\n"
         "GROUP BY word ORDER BY n DESC\n```"
     )

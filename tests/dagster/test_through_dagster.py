@@ -204,27 +204,51 @@ def test_what_another_unfinished_run_has_committed_is_left_to_it(place):
         assert [one["batch"] for one in map(metadata, events(home, stream)) if "words" in one] == [2, 1]
 
 
+def status(defs: dg.Definitions, home: dg.DagsterInstance, key: dg.AssetKey = KEY) -> str:
+    graph = defs.resolve_asset_graph()
+    return CachingStaleStatusResolver(home, graph, loading_context=LoadingContextForTest(home)).get_status(key).value
+
+
 def test_a_table_is_outdated_by_a_newer_version_of_its_source_only_until_the_next_run(place):
     stream = place.topic_stream(engine="local")
     topic = dg.AssetKey(["kafka", stream.config.kafka.topic])
     defs = definitions(place, stream)
 
-    def status(home: dg.DagsterInstance) -> str:
-        graph = defs.resolve_asset_graph()
-        resolver = CachingStaleStatusResolver(home, graph, loading_context=LoadingContextForTest(home))
-        return resolver.get_status(KEY).value
-
     with instance() as home:
         for line in ("a", "b"):
             place.produce(stream, [line])
             assert by_hand(defs, stream, home).success
-            assert status(home) == "FRESH"
+            assert status(defs, home) == "FRESH"
         home.report_runless_asset_event(dg.AssetMaterialization(topic, tags={"dagster/data_version": "seen elsewhere"}))
-        assert status(home) == "STALE"
+        assert status(defs, home) == "STALE"
         assert by_hand(defs, stream, home).success
-        assert status(home) == "FRESH"
+        assert status(defs, home) == "FRESH"
         home.report_runless_asset_event(dg.AssetObservation(topic, tags={"dagster/data_version": "looked at"}))
-        assert status(home) == "FRESH"
+        assert status(defs, home) == "FRESH"
+
+
+def test_a_table_is_in_step_with_its_source_while_a_run_goes_on(place, monkeypatch):
+    stream = place.topic_stream(engine="local")
+    place.produce(stream, ["a"])
+    defs = definitions(place, stream)
+    # The events that end a run are left out: what is there then is what the UI shows in the middle of one.
+    monkeypatch.setattr("assets.word_counts._result", lambda *_: (_ for _ in ()).throw(OSError("not yet")))
+    with instance() as home:
+        assert not by_hand(defs, stream, home).success
+        assert [metadata(event)["batch"] for event in events(home, stream)] == [1]
+        assert status(defs, home) == "FRESH"
+
+
+def test_what_a_receiver_takes_in_is_reported_with_its_folder(place):
+    stream = place.folder_stream(socket={"server": "127.0.0.1:9"}, engine="local")
+    place.land(stream, "a.txt", b"a b")
+    defs = definitions(place, stream)
+    folder, server = dg.AssetKey(["landing", "s"]), dg.AssetKey(["socket", "s"])
+    with instance() as home:
+        assert by_hand(defs, stream, home).success
+        told = [home.get_latest_data_version_record(key).asset_materialization for key in (folder, server)]
+        assert [status(defs, home, key) for key in (folder, KEY)] == ["FRESH", "FRESH"]
+    assert told[0].tags == told[1].tags
 
 
 def test_a_failed_event_is_not_hidden_by_the_events_after_it(place, monkeypatch):

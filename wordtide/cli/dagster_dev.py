@@ -33,6 +33,8 @@ INSTANCE = (
     _MARK
     + """\
 telemetry: {enabled: false}
+# No "Join the community" in front of the first page that somebody opens.
+nux: {enabled: false}
 # A run starts within the sensor's tick; the queue would add up to five seconds and buys nothing: a stream has one run.
 run_coordinator: {module: dagster.core.run_coordinator, class: DefaultRunCoordinator}
 # One slow source must not hold up the others' ticks.
