@@ -1,5 +1,7 @@
 """The word-count tables, for assets that read them."""
 
+from urllib.parse import unquote
+
 import dagster as dg
 from deltalake import DeltaTable
 
@@ -35,3 +37,12 @@ class TablesResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if handle is None:
             raise SourceUnavailable(f"stream {stream.name} has no table yet ({table.uri}); drain it first")
         return handle
+
+    def count_files(self, stream: Stream) -> list[str]:
+        """Return the paths of the files that hold count rows now, as Spark and other readers of Parquet take them.
+
+        Raises:
+            SourceUnavailable: There is no table yet.
+        """
+        # delta-rs gives URLs: a space in a path comes as %20, for which Spark looks to the letter.
+        return [unquote(uri) for uri in self.read(stream).file_uris(partition_filters=[("kind", "=", "count")])]

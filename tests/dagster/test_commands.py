@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support import some_lines, topic_of, wait_until, words_of
 from wordtide.cli.dagster_dev import DagsterDev
@@ -109,8 +110,10 @@ def test_a_real_dagster_dev_counts_what_arrives(place, environment, monkeypatch)
 
 def test_the_readmes_downstream_asset_uses_spark_on_the_table(place, environment):
     stream = place.topic_stream()
-    config = (place.folder / "streams.yaml").read_text().replace('"s"', '"news"', 1)
-    (place.folder / "streams.yaml").write_text(config)
+    config = yaml.safe_load((place.folder / "streams.yaml").read_text())
+    # A space: where a path is not a URL.
+    config |= {"tables": str(place.folder / "my tables"), "streams": {"news": config["streams"]["s"]}}
+    (place.folder / "streams.yaml").write_text(yaml.safe_dump(config))
     place.produce(stream, ["a antidisestablishmentarianism", "internationalization a"])
     section = (PROJECT_ROOT / "README.md").read_text().split("## In your own Dagster project")[1]
     code = section.split("```python\n")[1].split("```")[0]
