@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -15,6 +15,7 @@ from assets.reported import FIRST_TAG, LAST_TAG
 from wordtide import __version__
 from wordtide.batch import Committed, FileSplit, KafkaSplit, SplitProof, Status
 from wordtide.config import Stream
+from wordtide.sources.base import position_of
 from wordtide.table.ledger import what_of
 from wordtide.table.schema import STEPS
 
@@ -105,6 +106,8 @@ class Report:
     def of_row(cls, row: Mapping[str, Any]) -> Report:
         """Return the report of a batch as the ledger holds it."""
         oldest = min((split["mtime"] for split in row["splits"] if split["mtime"] is not None), default=None)
+        seconds = {step: spent for step, spent in (row["seconds"] or {}).items() if spent is not None}
+        seconds["batch"] = (row["committed_at"] - row["planned_at"]).total_seconds()
         return cls(
             row["batch"],
             row["batch"],
@@ -118,7 +121,7 @@ class Report:
             None,
             tuple(map(_written, row["splits"])),
             row["engine"],
-            {step: spent for step, spent in (row["seconds"] or {}).items() if spent is not None},
+            seconds,
             _latency(row["committed_at"].timestamp(), oldest) if row["status"] == Status.PUBLISHED else None,
             row["status"],
         )
@@ -195,8 +198,44 @@ def _joined(lines: Sequence[Line]) -> tuple[Line, ...]:
     return tuple(joined)
 
 
-def summarise(totals: Mapping[str, Sequence[Any]]) -> Report:
-    """Return one report for many batches of the past, from columns of the ledger."""
+def placed(reports: Sequence[Report], position: str | None) -> tuple[list[Report], str | None]:
+    """Return reports of all batches in a row with their positions, and the position before them.
+
+    Args:
+        reports: As the ledger has them: it says what a batch took, not what had been taken by then.
+        position: What the table had taken with the last of them; None where nobody knows.
+    """
+    found = []
+    for report in reversed(reports):
+        found.append(replace(report, position=position))
+        position = position_before(report, position)
+    return found[::-1], position
+
+
+def position_before(report: Report, position: str | None) -> str | None:
+    """Return what the table had taken before a batch, of what it had taken with it; None where that cannot be told."""
+    if not position or report.status in {Status.PARKED, Status.STALLED, Status.CORRECTION}:
+        return position
+    if report.status != Status.PUBLISHED:
+        # An operator's decision may put positions anywhere.
+        return None
+    offsets = offsets_of(position)
+    if offsets is None:
+        return f"{int(position.partition(' ')[0]) - len(report.splits)} files"
+    offsets |= {int(str(line["partition"]).rpartition("/")[2]): int(line["start"]) for line in report.splits}
+    return position_of(offsets)
+
+
+def offsets_of(position: str) -> dict[int, int] | None:
+    """Return the next offsets by partition that a topic's position says; None of anything else."""
+    pairs = [pair.partition(":") for pair in position.split()]
+    if not all(partition.isdecimal() and offset.isdecimal() for partition, _, offset in pairs):
+        return None
+    return {int(partition): int(offset) for partition, _, offset in pairs}
+
+
+def summarise(totals: Mapping[str, Sequence[Any]], position: str | None) -> Report:
+    """Return one report for many batches of the past, from columns of the ledger, and the position after them."""
     records = [records or lines for records, lines in zip(totals["records"], totals["lines"], strict=True)]
     published = Status.PUBLISHED.value in totals["status"]
     return Report(
@@ -209,7 +248,7 @@ def summarise(totals: Mapping[str, Sequence[Any]]) -> Report:
         sum(totals["gaps"]),
         sum(totals["bytes"]),
         None,
-        None,
+        position,
         (),
         None,
         {},
@@ -301,8 +340,28 @@ def input_tags(stream: Stream, source: SourceVersion) -> dict[str, str]:
     }
 
 
-def source_events(stream: Stream, position: str, lag: int | None) -> list[dg.AssetMaterialization]:
-    """Return the events that tell Dagster how far a source has been taken: its version, by Dagster's lights.
+def source_version(known: str, before: str | None, position: str) -> str:
+    """Return what a source's version is, once a table has taken it up to a position.
+
+    Streams may share a topic, and one of them is ahead. So its version only goes forward, each partition for itself:
+    going back and forth it would show tables as outdated that have nothing to take. Only if the table's own position
+    went back (the topic was recreated, or an operator decided so) the past is over.
+
+    Args:
+        known: The version that Dagster knows.
+        before: The table's own position when it was last told, if it ever was.
+        position: And now.
+    """
+    told, mine, was = offsets_of(known), offsets_of(position), offsets_of(before or "")
+    if not told or not mine or any(mine.get(partition, 0) < offset for partition, offset in (was or {}).items()):
+        return position
+    ahead = {partition: offset for partition, offset in mine.items() if offset > told.get(partition, 0)}
+    # Of a partition without a record only those know that saw it when they began.
+    return position_of(told | ahead) if ahead else known
+
+
+def source_events(stream: Stream, version: str, position: str, lag: int | None) -> list[dg.AssetMaterialization]:
+    """Return the events that tell Dagster a source's version, and how far a stream has taken it.
 
     What a receiver takes in gets one as well: it flows, and its asset must not look as if it never had.
     """
@@ -314,7 +373,7 @@ def source_events(stream: Stream, position: str, lag: int | None) -> list[dg.Ass
             key,
             description=f"taken by {stream.name}: {position}"[:200],
             metadata=metadata,
-            tags={"dagster/data_version": position, "dagster/data_version_is_user_provided": "true"},
+            tags={"dagster/data_version": version, "dagster/data_version_is_user_provided": "true"},
         )
         for key in (source_key(stream), receiver_key(stream) if stream.receiver else None)
         if key is not None

@@ -6,16 +6,28 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
 from assets.keys import source_key, word_counts_key
-from assets.report import Report, SourceVersion, data_version, materialization, merge, source_events, summarise
+from assets.report import (
+    Report,
+    SourceVersion,
+    materialization,
+    merge,
+    placed,
+    position_before,
+    source_events,
+    source_version,
+    summarise,
+)
 from assets.reported import Reported, reported_by, unreported
 from assets.runs import may_live, unfinished_runs
 from wordtide.batch import Committed
 from wordtide.config import Stream
+from wordtide.drain import Summary
 from wordtide.table.commit import WordCounts
 from wordtide.table.files import utc_now
 from wordtide.table.rows import batch_totals, read_batch_rows
@@ -80,6 +92,7 @@ class Reporter:
         self._last: Report | None = None
         self._events = 0
         self._logged_at = 0.0
+        self._summary: Summary | None = None
         self._ended = threading.Event()
         self._thread.start()
 
@@ -87,8 +100,13 @@ class Reporter:
         """Queue a committed batch; returns at once."""
         self._queue.put(Report.of(committed))
 
-    def close(self) -> Told:
-        """Wait, with a bound, until everything is reported, and tell of the source how far it has been taken."""
+    def close(self, summary: Summary | None) -> Told:
+        """Wait, with a bound, until everything is reported, and tell of the source how far it has been taken.
+
+        Args:
+            summary: What the drain did; None where it failed.
+        """
+        self._summary = summary
         self._ended.set()
         self._queue.put(None)
         self._thread.join(CLOSE_SECONDS)
@@ -118,7 +136,7 @@ class Reporter:
             if report is not None:
                 # Before its table's event: a table that names a version of its source must find it there.
                 self._tell_source(report)
-            for missed in self._missed(before=report.first if report else None):
+            for missed in self._missed(report):
                 self._log(missed)
             self._events = 0
             while report is not None:
@@ -157,9 +175,12 @@ class Reporter:
             self._context.log_event(event)
 
     def _tell_source(self, report: Report) -> None:
-        version = data_version(report.last, report.position)
-        if version != self._source_version().version:
-            for event in source_events(self._stream, version, report.lag):
+        if not report.position:
+            return
+        known = self._source_version().version
+        version = source_version(known, self._newest_event(word_counts_key(self._stream))[0], report.position)
+        if version != known:
+            for event in source_events(self._stream, version, report.position, report.lag):
                 self._send(event)
 
     def _source_version(self) -> SourceVersion:
@@ -168,15 +189,20 @@ class Reporter:
         Every event of the table names this one. The exact range is its own data version; with another version than
         the source's newest the UI would show the table as outdated, for as long as nothing new arrives.
         """
-        records = self._context.instance.fetch_materializations(source_key(self._stream), limit=1).records
-        if not records:
-            return SourceVersion()
-        event = records[0].asset_materialization
-        version = (event.tags or {}).get("dagster/data_version") if event else None
-        return SourceVersion(version or SourceVersion().version, records[0].storage_id)
+        version, event = self._newest_event(source_key(self._stream))
+        return SourceVersion(version or SourceVersion().version, event)
 
-    def _missed(self, before: int | None) -> list[Report]:
-        """Return what the ledger holds up to but without ``before`` and no event tells of."""
+    def _newest_event(self, key: dg.AssetKey) -> tuple[str | None, int | None]:
+        """Return the data version that an asset's newest event names, and the event's storage id."""
+        records = self._context.instance.fetch_materializations(key, limit=1).records
+        if not records:
+            return None, None
+        event = records[0].asset_materialization
+        return (event.tags or {}).get("dagster/data_version") if event else None, records[0].storage_id
+
+    def _missed(self, first: Report | None) -> list[Report]:
+        """Return what the ledger holds and no event tells of, up to but without ``first``, the run's first batch."""
+        before = first.first if first else None
         self._reported = self._read_reported(before)
         handle = self._table.open()
         if handle is None or (before is not None and before <= self._reported.through + 1):
@@ -198,13 +224,24 @@ class Reporter:
         older, newest = unreported(numbers, self._reported, SINGLE_EVENTS)
         rows = read_batch_rows(handle, after=newest[0] - 1, before=before) if newest else []
         wanted = set(newest)
-        reports = [Report.of_row(row) for row in rows if row["batch"] in wanted]
+        told, position = placed([Report.of_row(row) for row in rows], self._position_behind(first, totals["batch"]))
+        reports = [report for report in told if report.last in wanted]
         if not older:
             return reports
         # A table's whole history may be unreported: beyond the newest, only sums are read.
         chosen = set(older)
         places = [place for place, number in enumerate(totals["batch"]) if number in chosen]
-        return [summarise({name: [values[place] for place in places] for name, values in totals.items()}), *reports]
+        sums = {name: [values[place] for place in places] for name, values in totals.items()}
+        # What lies between them others have reported.
+        behind = position if told and told[0].first == older[-1] + 1 else None
+        return [summarise(sums, behind), *reports]
+
+    def _position_behind(self, first: Report | None, numbers: Sequence[int]) -> str | None:
+        """Return what the table had taken with the last of some batches, where this run has seen that."""
+        if first is not None:
+            return position_before(first, first.position)
+        summary = self._summary
+        return summary.position if summary is not None and numbers and numbers[-1] == summary.last else None
 
     def _read_reported(self, before: int | None) -> Reported:
         """Return which batches have an event, of which only the newest are looked at."""

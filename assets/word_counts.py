@@ -90,6 +90,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                     mirror.submit(committed)
                 lineage.submit()
 
+            summary: Summary | None = None
             stop = threading.Event()
             drain = Drain(
                 stream,
@@ -108,7 +109,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                 with lineage:
                     summary = run_beside(drain, Pace.of(stream.config, by_hand=not follow), stop)
             finally:
-                told = reporter.close()
+                told = reporter.close(summary)
                 if mirror is not None:
                     mirror.close()
                 source.close()

@@ -257,7 +257,7 @@ class Drain:
             (snapshot.batch_transaction(), *(() if noted else plan.transactions)),
             noted,
             plan.backlog,
-            "" if noted else plan.position,
+            plan.taken if noted else plan.position,
             Status.PARKED if parked else Status.STALLED if stalled else Status.PUBLISHED,
         )
         try:
@@ -269,7 +269,7 @@ class Drain:
         committed = self._table.commit(snapshot, batch, counted, self._run_id)
         reached(Step.REPORT)
         summary.add(committed)
-        summary.position = batch.position or summary.position
+        summary.position = batch.position
         self._parked_last = bool(parked)
         self._on_commit(committed)
         self._compact()

@@ -3,7 +3,7 @@
 import pytest
 
 from assets.preview import ROWS, preview_from
-from assets.report import Report, merge
+from assets.report import Report, merge, placed, source_version
 from assets.reported import Reported, reported_by, unreported
 from assets.reporter import PAUSE_SECONDS, SINGLE_EVENTS, pause
 from platform_defs.definitions import build_definitions
@@ -53,6 +53,51 @@ def test_one_event_for_several_batches_joins_their_ranges():
     told = merge([report(4, 10), report(5, 15)])
     assert (told.first, told.last, told.batches, told.words, told.position) == (4, 5, 2, 18, "0:20")
     assert told.splits == ({"partition": "news/0", "start": 10, "end": 20, "records": 10},)
+
+
+def took(number: int, *lines: dict[str, str | int], status: str = "published") -> Report:
+    return Report(number, number, 1, 9, 3, 5, 0, 50, 0, None, lines, "local", {}, 0.5, status)
+
+
+def test_batches_of_the_past_get_their_positions_from_the_last_one_back():
+    def of(partition: int, start: int) -> dict[str, str | int]:
+        return {"partition": f"a/{partition}", "start": start, "end": start + 5, "records": 5}
+
+    reports = [
+        took(1, of(0, 0), of(1, 7)),
+        took(2, {"what": "a/1", "reason": "lost"}, status="parked"),
+        took(3, of(0, 5)),
+    ]
+    told, before = placed(reports, "0:10 1:12")
+    assert [one.position for one in told] == ["0:5 1:12", "0:5 1:12", "0:10 1:12"]
+    assert before == "0:0 1:7"
+    landed = [took(1, {"file": "a"}, {"file": "b"}), took(2, {"file": "c"})]
+    assert [one.position for one in placed(landed, "3 files")[0]] == ["2 files", "3 files"]
+
+
+def test_a_position_before_an_operators_decision_or_of_nobody_knows_what_is_left_out():
+    decided = [took(1, {"partition": "a/0", "start": 0}), took(2, status="resolved")]
+    assert [one.position for one in placed(decided, "0:9")[0]] == [None, "0:9"]
+    assert placed(decided, None)[0][1].position is None
+
+
+@pytest.mark.parametrize(
+    ("known", "before", "position", "version"),
+    [
+        ("INITIAL", None, "0:5", "0:5"),
+        ("0:5", "0:5", "0:9", "0:9"),
+        ("0:9", "0:2", "0:5", "0:9"),  # another stream is ahead
+        ("0:9 1:2", "0:2 1:2", "0:5 1:7", "0:9 1:7"),
+        ("0:9", "0:5", "0:9 1:0", "0:9"),  # a partition without a record
+        ("0:9", "0:9", "0:3", "0:3"),  # recreated
+        ("batch 7", "batch 7", "0:5", "0:5"),
+        ("2 files", "2 files", "3 files", "3 files"),
+    ],
+)
+def test_the_version_of_a_source_goes_forward_only_unless_the_streams_own_position_went_back(
+    known, before, position, version
+):
+    assert source_version(known, before, position) == version
 
 
 def test_a_preview_takes_the_newest_batches_that_are_small_enough():

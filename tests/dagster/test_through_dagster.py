@@ -8,7 +8,15 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
 from tests.dagster.support import by_hand, definitions, events, instance, start, tick
-from tests.support import assert_contiguous, assert_numbered, some_lines, words_of
+from tests.support import (
+    assert_contiguous,
+    assert_numbered,
+    create_topic,
+    delete_records,
+    some_lines,
+    unique,
+    words_of,
+)
 
 KEY = dg.AssetKey(["s", "word_counts"])
 
@@ -149,7 +157,9 @@ def test_what_a_crash_left_unreported_is_reported_by_the_next_run(place):
     defs = definitions(place, stream)
     with instance() as home:
         assert by_hand(defs, stream, home).success
-        assert [metadata(event)["batch"] for event in events(home, stream)[:-1]] == [1, 2, 3, 4]
+        told = events(home, stream)[:-1]
+        assert [metadata(event)["batch"] for event in told] == [1, 2, 3, 4]
+        assert [event.tags["dagster/data_version"] for event in told] == ["0:1", "0:2", "0:3", "0:4"]
         assert by_hand(defs, stream, home).success
         assert [metadata(event)["batch"] for event in events(home, stream)] == [1, 2, 3, 4, 4, 4]
 
@@ -163,6 +173,8 @@ def test_a_long_unreported_past_is_one_summary_and_the_newest_singly(place, monk
     with instance() as home:
         assert by_hand(definitions(place, stream), stream, home).success
         told = [metadata(event) for event in events(home, stream)[:-1]]
+        versions = [event.tags["dagster/data_version"] for event in events(home, stream)]
+    assert versions == ["0:3", "0:4", "0:5", "0:5"]
     assert [(one.get("first_batch"), one["batch"], one["words"]) for one in told] == [
         (1, 3, 6),
         (None, 4, 4),
@@ -249,6 +261,33 @@ def test_what_a_receiver_takes_in_is_reported_with_its_folder(place):
         told = [home.get_latest_data_version_record(key).asset_materialization for key in (folder, server)]
         assert [status(defs, home, key) for key in (folder, KEY)] == ["FRESH", "FRESH"]
     assert told[0].tags == told[1].tags
+
+
+def test_of_two_streams_on_a_topic_none_shows_the_other_as_outdated_for_ever(place):
+    topic = unique("topic")
+    create_topic(place.cluster, topic, 1)
+    streams = place.streams({name: {"kafka": {"topic": topic}, "engine": "local"} for name in ("ahead", "behind")})
+    ahead, behind = streams.values()
+    defs = definitions(place, ahead, behind)
+
+    def status(home: dg.DagsterInstance) -> list[str]:
+        graph = defs.resolve_asset_graph()
+        resolver = CachingStaleStatusResolver(home, graph, loading_context=LoadingContextForTest(home))
+        return [resolver.get_status(dg.AssetKey([name, "word_counts"])).value for name in streams]
+
+    with instance() as home:
+        place.produce(ahead, ["a"] * 5)
+        for stream in streams.values():
+            assert by_hand(defs, stream, home).success
+        assert status(home) == ["FRESH", "FRESH"]
+        place.produce(ahead, ["a"] * 5)
+        assert by_hand(defs, ahead, home).success
+        assert status(home) == ["FRESH", "STALE"]  # and so it is
+        delete_records(place.cluster, topic, {0: 8})
+        assert by_hand(defs, behind, home).success  # parks, and will take nothing by itself
+        assert status(home) == ["FRESH", "FRESH"]
+        versions = [event.tags["dagster/data_version"] for event in events(home, behind)]
+    assert versions == ["0:5", "0:5", "0:5", "0:5"]
 
 
 def test_a_failed_event_is_not_hidden_by_the_events_after_it(place, monkeypatch):

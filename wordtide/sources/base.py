@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,11 @@ Position = Callable[[str], int | None]
 """Returns the version of a Delta ``txn`` id at the version a plan is made from, or None."""
 
 
+def position_of(offsets: Mapping[int, int]) -> str:
+    """Return next offsets by partition as one line."""
+    return " ".join(f"{partition}:{offset}" for partition, offset in sorted(offsets.items()))
+
+
 @dataclass(frozen=True, slots=True)
 class SourcePlan:
     """What a source offers the next batch.
@@ -32,6 +37,7 @@ class SourcePlan:
         waiting: Files that are too young or unfinished to be taken.
         behind: Caps left some out: plan again at once.
         position: What the table will have taken with the splits, as one line: `partition:next offset …`, or files.
+        taken: What it has taken without them.
         held: What cannot move at this moment and will go on by itself.
         bytes: Of all complete files, the splits' included; 0 for a topic.
     """
@@ -43,6 +49,7 @@ class SourcePlan:
     waiting: int
     behind: bool
     position: str
+    taken: str
     held: tuple[Held, ...] = ()
     bytes: int = 0
 

@@ -25,7 +25,7 @@ from wordtide.planning.kafka import Known, PartitionRange, TopicIdentity, TopicS
 from wordtide.reading.aside import NOTHING
 from wordtide.reading.files import CorruptFile, NotReady
 from wordtide.reading.kafka import GapsFound, KafkaReader, StalledRead
-from wordtide.sources.base import Position, SourcePlan, quarantine_of
+from wordtide.sources.base import Position, SourcePlan, position_of, quarantine_of
 from wordtide.table.ledger import Ledger
 
 T = TypeVar("T")
@@ -383,7 +383,8 @@ class KafkaTopic:
             plan.backlog,
             waiting=0,
             behind=plan.behind,
-            position=_position({**positions, **{split.partition: split.end for split in plan.splits}}),
+            position=position_of({**positions, **{split.partition: split.end for split in plan.splits}}),
+            taken=position_of(positions),
             held=plan.held,
         )
 
@@ -470,10 +471,6 @@ def founding_at(identity: TopicIdentity, starts: Mapping[int, int], decision: De
         tuple(KafkaSplit(identity.topic, p, start, start) for p, start in sorted(starts.items())),
         decision,
     )
-
-
-def _position(offsets: Mapping[int, int]) -> str:
-    return " ".join(f"{partition}:{offset}" for partition, offset in sorted(offsets.items()))
 
 
 def identity_of(ledger: Ledger) -> TopicIdentity:

@@ -182,6 +182,7 @@ class LandingFolder:
             plan.waiting,
             plan.behind,
             f"{len(ledger.files) + len(plan.splits)} files",
+            f"{len(ledger.files)} files",
             bytes=plan.backlog_bytes,
         )
 
