@@ -95,6 +95,7 @@ class StreamLag:
         founded: Whether there is a table yet; if not, positions are where its first batch will start.
         partitions: One for each partition; empty for a folder.
         bytes: Of the files that are complete; None for a topic.
+        parked: How many partitions or files wait for a decision.
         problem: Why there are no figures.
     """
 
@@ -108,6 +109,7 @@ class StreamLag:
     partitions: tuple[PartitionLag, ...] = ()
     problem: str | None = None
     bytes: int | None = None
+    parked: int = 0
 
 
 def ledger_of(handle: DeltaTable) -> Ledger:
@@ -139,7 +141,15 @@ def lag_of(stream: Stream, source: Source, handle: DeltaTable | None, ledger: Le
     lag = len(plan.splits) + plan.backlog + plan.waiting
     taken = len(ledger.files) if ledger else 0
     return StreamLag(
-        stream.name, stream.landing or "", "files", taken, taken + lag, lag, ledger is not None, bytes=plan.bytes
+        stream.name,
+        stream.landing or "",
+        "files",
+        taken,
+        taken + lag,
+        lag,
+        ledger is not None,
+        bytes=plan.bytes,
+        parked=len(ledger.parked) if ledger else 0,
     )
 
 
@@ -168,6 +178,7 @@ def _topic_lag(stream: Stream, source: KafkaTopic, handle: DeltaTable | None, le
         sum(row.lag or 0 for row in flowing),
         ledger is not None,
         rows,
+        parked=sum(row.parked for row in rows),
     )
 
 

@@ -127,6 +127,14 @@ def test_lag_counts_the_files_that_wait_without_taking_them(shell: Shell, folder
     assert len(json.loads(shell("ledger", "s", "--json").out)) == 2
 
 
+def test_lag_says_how_many_files_are_parked(shell: Shell, folder: Path) -> None:
+    (folder / "bad.txt.gz").write_bytes(b"not gzip")
+    drain("s")
+    [found] = json.loads(shell("lag", "--json").out)
+    assert (found["lag"], found["parked"]) == (0, 1)
+    assert "files, 1 parked" in shell("lag").out
+
+
 def test_lag_shows_the_other_streams_when_one_cannot_be_looked_at(
     shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,7 +60,9 @@ def _lag_or_problem(stream: Stream) -> StreamLag:
 def _print_lag(found: Sequence[StreamLag], *, whole: bool) -> None:
     table = show.table("stream", "part", "position", "end", "lag", "", numbers=("part", "position", "end", "lag"))
     for one in found:
-        note = "cannot be looked at" if one.problem else one.unit + ("" if one.founded else ", no table yet")
+        note = Text("cannot be looked at" if one.problem else one.unit + ("" if one.founded else ", no table yet"))
+        if one.parked:
+            note.append(f", {one.parked:,} parked", style="yellow")
         table.add_row(
             show.cell(one.stream),
             "",
