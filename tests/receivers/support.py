@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support import SECONDS, wait_until
 from wordtide.receivers.address import Server
@@ -46,6 +50,19 @@ def files_in(storage: Storage, root: str) -> list[bytes]:
 def lines_landed(root: Path) -> list[bytes]:
     """Return the lines of a local folder's landed files, each file read by itself."""
     return [line for content in files_in(LocalStorage(), str(root)) for line in lines_in(content)]
+
+
+def self_signed(folder: Path) -> Path:
+    """Make a certificate for the loopback address that signed itself (``cert.pem``), and its key (``key.pem``)."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    folder.mkdir(exist_ok=True)
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=test", "-addext", f"subjectAltName=IP:{HOST}", "-keyout", "key.pem", "-out", "cert.pem"],
+        cwd=folder, check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    return folder
 
 
 class Peer:

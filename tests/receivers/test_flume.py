@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
 import struct
-import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.receivers.flume_support import Client, landed, line_events, message, serving
-from tests.receivers.support import HOST, files_in
+from tests.receivers.support import HOST, files_in, self_signed
 from tests.support import SECONDS, unique, wait_until
 from wordtide.embedded.cluster import ClusterAddress
 from wordtide.errors import ConfigError, EnvironmentProblem, SourceUnavailable
@@ -21,7 +20,7 @@ from wordtide.receivers import flume
 from wordtide.receivers.flume import listen, server_tls
 from wordtide.receivers.flume_journal import Journal
 from wordtide.receivers.flume_marks import Mark
-from wordtide.receivers.flume_thrift import BadMessage, Status, answer
+from wordtide.receivers.flume_thrift import BadMessage, Status, read_call
 from wordtide.storage import HdfsAddress, LocalStorage, storage_for
 
 LINES = [b"line %d" % number for number in range(300)]
@@ -171,14 +170,94 @@ def test_a_slow_client_is_hung_up_on(root: Path, monkeypatch: pytest.MonkeyPatch
         running.wait_said("too slow")
 
 
-def test_connections_have_a_bound(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flume, "MAX_CONNECTIONS", 2)
+def test_connections_have_a_bound_and_those_that_bring_nothing_make_place(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flume, "MAX_CONNECTIONS", 3)
+    events = line_events([b"x", b"y", b"z"])
     with serving(root) as (port, running):
-        first, _second = Client(port), Client(port)
-        assert first.batch(line_events([b"x"])) == 0
-        Client(port)
-        running.wait_said("refused, there are 2 connections already")
-        assert first.batch(line_events([b"x", b"y"])) == 0
+        first = Client(port)
+        assert first.batch(events[:1]) == 0
+        idle, half, *_others = [Client(port) for _ in range(5)]
+        half.connection.sendall(struct.pack("!i", 1000) + b"half")
+        assert idle.answer() is None
+        assert half.answer() is None
+        second = Client(port)
+        assert second.batch(events[:2]) == 0
+        assert first.batch(events) == 0
+        assert len([line for line in running.said if "there are 3 connections already" in line]) == 1
+    assert landed(root) == [b"x", b"y", b"z"]
+
+
+def test_half_frames_keep_no_memory_from_a_good_agent(root: Path) -> None:
+    with serving(root) as (port, _):
+        others = [Client(port) for _ in range(8)]
+        for other in others:
+            other.connection.sendall(struct.pack("!i", 1 << 20) + b"half")
+        assert Client(port).batch([({}, b"x" * 60_000)] * 16) == 0
+
+
+def test_frames_that_come_slowly_give_way_when_others_wait(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flume, "_SHORT_FRAME_SECONDS", 0.1)
+    monkeypatch.setattr(flume, "_TICK_SECONDS", 0.05)
+    with serving(root) as (port, running):
+        others = [Client(port) for _ in range(8)]
+        for other in others:
+            other.connection.sendall(struct.pack("!i", 1 << 20) + b"x" * 100_000)
+        assert Client(port).batch([({}, b"x" * 60_000)] * 16) == 0
+        running.wait_said("too slow")
+
+
+def test_batches_become_objects_one_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, at_once, most = flume.read_call, [0], [0]
+
+    def counted(content: bytes) -> Any:
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        time.sleep(0.05)
+        found = read(content)
+        at_once[0] -= 1
+        return found
+
+    monkeypatch.setattr(flume, "read_call", counted)
+    with serving(root) as (port, _):
+        clients = [Client(port) for _ in range(4)]
+        for number, client in enumerate(clients):
+            client.send(message(line_events(LINES, agent=str(number))))
+        assert [client.answer() for client in clients] == [0] * 4
+    assert most == [1]
+
+
+def test_who_would_wait_too_long_for_its_turn_is_told_to_send_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flume, "_ROOM_SECONDS", 0.1)
+    read, goes_on, begun = flume.read_call, threading.Event(), threading.Event()
+
+    def slow(content: bytes) -> Any:
+        begun.set()
+        goes_on.wait(SECONDS)
+        return read(content)
+
+    monkeypatch.setattr(flume, "read_call", slow)
+    with serving(root) as (port, _):
+        first, second = Client(port), Client(port)
+        first.send(message(line_events([b"one"])))
+        assert begun.wait(SECONDS)
+        assert second.batch(line_events([b"two"], agent="other")) == 1
+        goes_on.set()
+        assert first.answer() == 0
+        assert second.batch(line_events([b"two"], agent="other")) == 0
+    assert landed(root) == [b"one", b"two"]
+
+
+def test_garbage_of_many_sizes_is_one_line(root: Path) -> None:
+    with serving(root) as (port, running):
+        for size in range(-5, 0):
+            client = Client(port)
+            client.connection.sendall(struct.pack("!i", size))
+            assert client.answer() is None
+        assert len(running.said) == 1
 
 
 def test_a_large_event_is_refused_and_said_once(root: Path) -> None:
@@ -235,25 +314,19 @@ CALL = message(line_events([b"a", b"b"]))
 )
 def test_hostile_messages_are_refused_cheaply(content: bytes) -> None:
     with pytest.raises(BadMessage):
-        answer(content, lambda events: Status.OK)
+        read_call(content)
 
 
 def test_another_call_is_told_that_it_is_unknown() -> None:
     # Message type 3 is an exception.
-    assert answer(b"\x82\x21\x01\x04ping\x00", lambda events: Status.OK).startswith(b"\x82\x61\x01\x04ping")
+    events, reply = read_call(b"\x82\x21\x01\x04ping\x00")
+    assert events is None
+    assert reply(Status.OK).startswith(b"\x82\x61\x01\x04ping")
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl, which makes the certificate, is not installed")
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=test", "-addext", f"subjectAltName=IP:{HOST}", "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=folder, check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
-    return folder
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 def test_tls_takes_the_same_events_and_hangs_up_on_those_without(root: Path, certificate: Path) -> None:

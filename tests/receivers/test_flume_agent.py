@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -15,8 +15,9 @@ import pytest
 from tests.cli.conftest import shell
 from tests.cli.support import Shell
 from tests.receivers.flume_support import EXAMPLES, agent, free_port, landed
-from tests.receivers.support import HOST
+from tests.receivers.support import HOST, self_signed
 from tests.support import SECONDS, some_lines, wait_until, words_of
+from wordtide.embedded.java import find_java
 
 __all__ = ["shell"]
 
@@ -24,28 +25,28 @@ _DIES = """
 import os, signal, sys
 import wordtide.receivers.flume as flume
 from wordtide.cli.main import run
-answered, left = flume.answer, [int(sys.argv[1])]
-def answer(content, take):
-    reply = answered(content, take)
+answered, left = flume.FlumeReceiver._answer, [int(sys.argv[1])]
+def answer(self, content, peer):
+    reply = answered(self, content, peer)
     left[0] -= 1
     if left[0] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return reply
-flume.answer = answer
+flume.FlumeReceiver._answer = answer
 sys.exit(run(sys.argv[2:]))
 """
 _DELAYS = """
 import sys, time
 import wordtide.receivers.flume as flume
 from wordtide.cli.main import run
-answered, left = flume.answer, [3]
-def answer(content, take):
-    reply = answered(content, take)
+answered, left = flume.FlumeReceiver._answer, [3]
+def answer(self, content, peer):
+    reply = answered(self, content, peer)
     left[0] -= 1
     if left[0] >= 0:
         time.sleep(1.5)
     return reply
-flume.answer = answer
+flume.FlumeReceiver._answer = answer
 sys.exit(run(sys.argv[1:]))
 """
 
@@ -59,14 +60,24 @@ class Receiver:
         self._folder = folder
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *script: str) -> None:
+    def start(self, *script: str, options: Sequence[str] = ()) -> None:
         if self.process is not None:
             self.process.wait(SECONDS)
         begin = ["-c", *script] if script else ["-m", "wordtide.cli.main"]
         lives = self.said().count("listening on") if self.process is not None else 0
         with (self._folder / "receiver.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *begin, "receive", "flume", "--port", str(self.port), "--to", str(self.root)],
+                [
+                    sys.executable,
+                    *begin,
+                    "receive",
+                    "flume",
+                    "--port",
+                    str(self.port),
+                    "--to",
+                    str(self.root),
+                    *options,
+                ],
                 stderr=log,
                 stdout=log,
             )
@@ -208,6 +219,46 @@ def test_two_agents_reach_it_through_a_relay_for_avro_sinks(receiver: Receiver, 
         receiver.stop()
     # The same file, read by two agents, is two files.
     assert Counter(line.decode() for line in landed(receiver.root)) == Counter(lines * 2)
+
+
+def trusting(file: Path, certificate: Path) -> None:
+    """Make a truststore for Java that trusts a certificate."""
+    keytool = find_java().parent / "keytool"
+    if not keytool.exists():
+        pytest.skip("keytool, which makes the truststore, is not installed")
+    subprocess.run(
+        [str(keytool), "-importcert", "-noprompt", "-alias", "wordtide", "-file", str(certificate), "-keystore",
+         str(file), "-storetype", "PKCS12", "-storepass", "changeit"],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+
+
+def with_tls(truststore: Path, folder: Path) -> Path:
+    """Return the example's configuration with its lines about TLS switched on."""
+    text = (EXAMPLES / "agent.conf").read_text().replace("# wordtide.sinks", "wordtide.sinks")
+    text = text.replace("/etc/flume/truststore.p12", str(truststore)).replace("password = …", "password = changeit")
+    made = folder / f"{truststore.stem}.conf"
+    made.write_text(text)
+    return made
+
+
+def test_tls_with_a_real_agent_and_a_stranger_is_refused_in_one_line(receiver: Receiver, tmp_path: Path) -> None:
+    files, lines = tmp_path / "in", numbered(3000)
+    write(files / "a.log", lines)
+    ours, other = self_signed(tmp_path / "ours"), self_signed(tmp_path / "other")
+    trusting(tmp_path / "right.p12", ours / "cert.pem")
+    trusting(tmp_path / "wrong.p12", other / "cert.pem")
+    receiver.start(options=["--cert", str(ours / "cert.pem"), "--key", str(ours / "key.pem")])
+    strange = with_tls(tmp_path / "wrong.p12", tmp_path)
+    with agent(strange, "wordtide", tmp_path / "state", **variables(receiver, files)):
+        wait_until("it is refused", lambda: "127.0.0.1: TLS failed" in receiver.said())
+    assert landed(receiver.root) == []
+    right = with_tls(tmp_path / "right.p12", tmp_path)
+    with agent(right, "wordtide", tmp_path / "state", **variables(receiver, files)) as running:
+        wait_landed(receiver, 3000, running.log)
+        receiver.stop()
+    assert Counter(line.decode() for line in landed(receiver.root)) == Counter(lines)
+    assert receiver.said().count("TLS failed") == 1
 
 
 @pytest.mark.parametrize(

@@ -7,26 +7,30 @@ was taken is not put again, but OK is said only once it has landed, too.
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import struct
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from wordtide.errors import ConfigError, EnvironmentProblem
 from wordtide.receivers.flume_marks import Mark, Recent, Verdict, key_of
-from wordtide.receivers.flume_thrift import BadMessage, Event, Status, answer
+from wordtide.receivers.flume_thrift import BadMessage, Event, Status, read_call, refusal
 from wordtide.receivers.landing import Lander, Say, Ticket
 from wordtide.receivers.metrics import Metrics
 
 MAX_CONNECTIONS = 64
 _FRAMES_IN_MEMORY = 4
+_SMALL_BYTES = 64 << 10
+"""A frame, or what of a larger one has to have come before memory is set aside for it: a length alone takes none."""
 _TICK_SECONDS = 0.5
 _IDLE_SECONDS = 600.0
-_FRAME_SECONDS = 30.0
+_FRAME_SECONDS, _SHORT_FRAME_SECONDS = 30.0, 5.0
+"""For a frame to come; the second while others wait for the memory that it has."""
 _HANDSHAKE_SECONDS = 10.0
 _STOP_SECONDS = 4.0
 # Below the sink's own patience, 20 s unless configured, so that it hears FAILED instead of nothing.
@@ -86,6 +90,71 @@ def server_tls(certificate: str, key: str) -> ssl.SSLContext:
     return context
 
 
+class _Visitor:
+    """A connection, as others see it.
+
+    Attributes:
+        peer: The other side's address.
+        delivered: It has brought a batch.
+        busy: A whole batch of it is being taken and answered.
+    """
+
+    def __init__(self, connection: socket.socket, peer: str) -> None:
+        self.peer = peer
+        self.delivered = False
+        self.busy = False
+        # The connection's own object becomes another one with TLS, and is its thread's.
+        self._handle = connection.dup()
+
+    def hang_up(self) -> None:
+        """End the connection, whatever its thread waits for."""
+        with suppress(OSError):
+            self._handle.shutdown(socket.SHUT_RDWR)
+
+    def forget(self) -> None:
+        """Its thread has ended."""
+        self._handle.close()
+
+
+class _Visitors:
+    """Who is connected, in the order of their last batch."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._all: list[_Visitor] = []
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, visitor: _Visitor) -> None:
+        with self._lock:
+            self._all.append(visitor)
+
+    def remove(self, visitor: _Visitor) -> None:
+        with self._lock:
+            if visitor in self._all:
+                self._all.remove(visitor)
+        visitor.forget()
+
+    def delivered(self, visitor: _Visitor) -> None:
+        with self._lock:
+            visitor.delivered, visitor.busy = True, False
+            if visitor in self._all:
+                self._all.remove(visitor)
+                self._all.append(visitor)
+
+    def make_place(self) -> bool:
+        """Hang up on whoever is missed least: before all those who never brought anything, then the quietest."""
+        with self._lock:
+            waiting = [visitor for visitor in self._all if not visitor.busy]
+            chosen = min(waiting, key=lambda visitor: visitor.delivered, default=None)
+            if chosen is None:
+                return False
+            self._all.remove(chosen)
+            chosen.hang_up()
+            return True
+
+
 class FlumeReceiver:
     """Takes events from any number of agents, each connection in a thread of its own.
 
@@ -115,12 +184,15 @@ class FlumeReceiver:
         self._say = say
         self._bounds = bounds
         self._tls = tls
+        # Also for reading messages: as objects they take many times their bytes.
         self._taking = threading.Lock()
+        self._visitors = _Visitors()
         self._marks = Recent(marks)
         self._last_ticket: Ticket | None = None
         self._said: set[str] = set()
         self._memory = threading.Condition()
         self._free = _FRAMES_IN_MEMORY * bounds.batch
+        self._wanting = 0
 
     def run(self, stop: threading.Event) -> None:
         """Receive until told to stop; a batch that has come whole is landed and answered even then."""
@@ -139,31 +211,41 @@ class FlumeReceiver:
                     self._say_once("", f"a connection cannot be accepted ({error.strerror})")
                     stop.wait(_TICK_SECONDS)
                     continue
-                if len(threads) >= MAX_CONNECTIONS:
+                if len(self._visitors) >= MAX_CONNECTIONS and not self._make_place(len(threads)):
                     connection.close()
                     self._say_once("", f"{address[0]}: refused, there are {MAX_CONNECTIONS} connections already")
                     continue
                 self._metrics.add(reconnects=int(connections > 0))
                 connections += 1
+                visitor = _Visitor(connection, address[0])
+                self._visitors.add(visitor)
                 # Daemons: the lander's end is waited for, not theirs.
-                thread = threading.Thread(target=self._serve, args=(connection, address[0], stop), daemon=True)
+                thread = threading.Thread(target=self._serve, args=(connection, visitor, stop), daemon=True)
                 thread.start()
                 threads.append(thread)
         until = time.monotonic() + _STOP_SECONDS
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
 
-    def _serve(self, connection: socket.socket, peer: str, stop: threading.Event) -> None:
+    def _make_place(self, threads: int) -> bool:
+        self._say_once(
+            "", f"there are {MAX_CONNECTIONS} connections already: for each more the one that is missed least ends"
+        )
+        # Those that were hung up on need a moment to notice.
+        return threads < 2 * MAX_CONNECTIONS and self._visitors.make_place()
+
+    def _serve(self, connection: socket.socket, visitor: _Visitor, stop: threading.Event) -> None:
+        peer = visitor.peer
         try:
             with connection:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._tls is None:
-                    self._converse(connection, peer, stop)
+                    self._converse(connection, visitor, stop)
                     return
                 connection.settimeout(_HANDSHAKE_SECONDS)
                 with self._tls.wrap_socket(connection, server_side=True) as secure:
-                    self._converse(secure, peer, stop)
+                    self._converse(secure, visitor, stop)
         except BadMessage as error:
             self._say_once(peer, f"{peer}: hung up on, {error}")
         except TimeoutError:
@@ -173,8 +255,10 @@ class FlumeReceiver:
         except (OSError, EnvironmentProblem):
             # It went, or nothing lands any more: it was not told OK, and sends again.
             return
+        finally:
+            self._visitors.remove(visitor)
 
-    def _converse(self, connection: socket.socket, peer: str, stop: threading.Event) -> None:
+    def _converse(self, connection: socket.socket, visitor: _Visitor, stop: threading.Event) -> None:
         connection.settimeout(_TICK_SECONDS)
         while True:
             head = _read(connection, 4, stop, _IDLE_SECONDS)
@@ -186,22 +270,43 @@ class FlumeReceiver:
                     f"it sent a batch of {size:,} bytes, of at most {self._bounds.batch:,} (--max-batch); is it a"
                     f" Thrift sink{'' if self._tls else ' without TLS'}? A smaller batch-size there helps"
                 )
-            if not self._reserve(size, stop):
+            content = _read(connection, min(size, _SMALL_BYTES), stop, _FRAME_SECONDS)
+            if content is None:
                 return
-            try:
-                content = _read(connection, size, stop, _FRAME_SECONDS)
-                if content is None:
+            with self._room_for(size - len(content), visitor, stop) as granted:
+                if not granted:
+                    return
+                rest = _read(connection, size - len(content), stop, _FRAME_SECONDS, lambda: self._wanting > 0)
+                if rest is None:
                     return
                 self._metrics.add(received_bytes=size + 4)
-                reply = answer(content, lambda events: self._take(events, peer))
-                del content
-            finally:
-                self._release(size)
+                visitor.busy = True
+                reply = self._answer(content + rest, visitor.peer)
+                del content, rest
             connection.settimeout(_FRAME_SECONDS)
             connection.sendall(struct.pack("!i", len(reply)) + reply)
             connection.settimeout(_TICK_SECONDS)
+            self._visitors.delivered(visitor)
 
-    def _take(self, events: Sequence[Event], peer: str) -> Status:
+    def _answer(self, content: bytes, peer: str) -> bytes:
+        until = time.monotonic() + _ROOM_SECONDS
+        room = self._lander.has_room(_ROOM_SECONDS)
+        # Whoever waits longer gives up and sends it again: more and more would be read for nobody.
+        if not room or not self._taking.acquire(timeout=max(0.0, until - time.monotonic())):
+            return refusal(content)
+        try:
+            events, reply = read_call(content)
+            # Others may have taken the room since.
+            taken = events is not None and self._may_be_taken(events, peer) and self._lander.has_room(0)
+            ticket = self._put(events, peer) if events is not None and taken else None
+            del events, content
+        finally:
+            self._taking.release()
+        if not taken:
+            return reply(Status.FAILED)
+        return reply(Status.OK if ticket is None or ticket.wait(_LAND_SECONDS) else Status.FAILED)
+
+    def _may_be_taken(self, events: Sequence[Event], peer: str) -> bool:
         longest = max((len(event.body) for event in events), default=0)
         if longest > self._bounds.event:
             self._say_once(
@@ -209,43 +314,38 @@ class FlumeReceiver:
                 f"{peer}: an event of {longest:,} bytes is not taken, and the agent sends it for ever: start with a"
                 f" larger --max-event than {self._bounds.event:,}",
             )
-            return Status.FAILED
-        if not self._lander.has_room(_ROOM_SECONDS):
-            return Status.FAILED
-        ticket = self._put(events, peer)
-        return Status.OK if ticket is None or ticket.wait(_LAND_SECONDS) else Status.FAILED
+        return longest <= self._bounds.event
 
     def _put(self, events: Sequence[Event], peer: str) -> Ticket | None:
         """Put what is new, and return what says that all of it has landed, repeats as well."""
-        with self._taking:
-            lines = []
-            touched: dict[str, Mark] = {}
-            for event in events:
-                found = _place_of(event, peer)
-                self._introduce(event, peer, known=found is not None)
-                if found is None:
-                    lines.append(event.body)
-                    continue
-                key, start = found
-                mark = self._marks[key] if key in self._marks else Mark()
-                verdict = mark.take(start, event.body)
-                if verdict is Verdict.REPEAT:
-                    continue
-                if verdict is Verdict.REUSED:
-                    self._say_once(
-                        key,
-                        f"{event.headers['file']}: this path has been used for a second file, of which nothing can be"
-                        " told apart from the first: at least once for it from now on",
-                    )
-                self._marks[key] = mark
-                touched[key] = mark
+        lines = []
+        touched: dict[str, Mark] = {}
+        for event in events:
+            found = _place_of(event, peer)
+            self._introduce(event, peer, known=found is not None)
+            if found is None:
                 lines.append(event.body)
-            self._metrics.add(dropped_repeats=len(events) - len(lines))
-            if lines:
-                notes = {key: mark.note() for key, mark in touched.items()}
-                self._last_ticket = self._lander.put(b"".join(line + b"\n" for line in lines), len(lines), notes)
-            # Files land in the order of the puts: what was put before this ticket is durable when it is.
-            return self._last_ticket
+                continue
+            key, start = found
+            mark = self._marks[key] if key in self._marks else Mark()
+            verdict = mark.take(start, event.body)
+            if verdict is Verdict.REPEAT:
+                continue
+            if verdict is Verdict.REUSED:
+                self._say_once(
+                    key,
+                    f"{event.headers['file']}: this path has been used for a second file, of which nothing can be"
+                    " told apart from the first: at least once for it from now on",
+                )
+            self._marks[key] = mark
+            touched[key] = mark
+            lines.append(event.body)
+        self._metrics.add(dropped_repeats=len(events) - len(lines))
+        if lines:
+            notes = {key: mark.note() for key, mark in touched.items()}
+            self._last_ticket = self._lander.put(b"".join(line + b"\n" for line in lines), len(lines), notes)
+        # Files land in the order of the puts: what was put before this ticket is durable when it is.
+        return self._last_ticket
 
     def _introduce(self, event: Event, peer: str, *, known: bool) -> None:
         """Say once for each agent what it can be promised."""
@@ -263,25 +363,34 @@ class FlumeReceiver:
         self._say_once(topic, f"{who}: {what}", topic=topic)
 
     def _say_once(self, about: str, text: str, topic: str | None = None) -> None:
-        topic = topic or f"{about} {text}"
+        # Other figures do not make it another problem.
+        topic = topic or f"{about} {re.sub('[0-9,]+', '', text)}"
         # A hostile client must not fill the log either.
         if topic not in self._said and len(self._said) < _SAID:
             self._said.add(topic)
             self._say(text)
 
-    def _reserve(self, size: int, stop: threading.Event) -> bool:
-        """Wait until there is memory for a frame; False when told to stop meanwhile."""
+    @contextmanager
+    def _room_for(self, size: int, visitor: _Visitor, stop: threading.Event) -> Iterator[bool]:
+        """Wait until there is memory for so much of a frame, and have it; yield False when told to stop meanwhile."""
+        # Who has not brought anything yet leaves some to those who have.
+        left = 0 if visitor.delivered else self._bounds.batch
         with self._memory:
-            while not self._memory.wait_for(lambda: self._free >= size, _TICK_SECONDS):
-                if stop.is_set():
-                    return False
-            self._free -= size
-            return True
-
-    def _release(self, size: int) -> None:
-        with self._memory:
-            self._free += size
-            self._memory.notify_all()
+            self._wanting += 1
+            try:
+                while not self._memory.wait_for(lambda: size == 0 or self._free - left >= size, _TICK_SECONDS):
+                    if stop.is_set():
+                        break
+                granted = size == 0 or not stop.is_set()
+                self._free -= size if granted else 0
+            finally:
+                self._wanting -= 1
+        try:
+            yield granted
+        finally:
+            with self._memory:
+                self._free += size if granted else 0
+                self._memory.notify_all()
 
 
 def _place_of(event: Event, peer: str) -> tuple[str, int] | None:
@@ -292,19 +401,33 @@ def _place_of(event: Event, peer: str) -> tuple[str, int] | None:
     return key_of(event.headers.get("agent") or peer, file), int(start)
 
 
-def _read(connection: socket.socket, size: int, stop: threading.Event, seconds: float) -> bytes | None:
+def _read(
+    connection: socket.socket,
+    size: int,
+    stop: threading.Event,
+    seconds: float,
+    hurry: Callable[[], bool] = lambda: False,
+) -> bytes | None:
     """Return exactly so many bytes; None at the connection's end or when told to stop.
 
+    Args:
+        connection: Its timeout is short.
+        size: How many.
+        stop: Says to stop.
+        seconds: How long that may take.
+        hurry: Whether, now, it may take only `_SHORT_FRAME_SECONDS`.
+
     Raises:
-        TimeoutError: It takes longer than so many seconds.
+        TimeoutError: It takes longer.
         OSError: The connection broke.
     """
     content = bytearray()
-    until = time.monotonic() + seconds
+    begun = time.monotonic()
     while len(content) < size:
         if stop.is_set():
             return None
-        if time.monotonic() > until:
+        late = time.monotonic() - begun
+        if late > seconds or (late > _SHORT_FRAME_SECONDS and hurry()):
             raise TimeoutError
         with suppress(TimeoutError):
             chunk = connection.recv(min(size - len(content), 1 << 18))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -27,8 +27,8 @@ service ThriftSourceProtocol {
 }
 """
 MODULE = thriftpy2.load_fp(io.StringIO(IDL), "wordtide_flume_thrift")
-MAX_ELEMENTS = 1_000_000
-"""Events and headers of a message: each takes a hundred times its bytes when it is an object."""
+MAX_ELEMENTS = 250_000
+"""Events and headers of a message: as an object each takes a hundred times its bytes, and time to become one."""
 _LONGEST_VARINT = 12
 
 
@@ -106,44 +106,70 @@ class _Guarded(TCompactProtocol):
     def _check(self, size: int) -> None:
         self._elements += size
         if size > self._frame.left or self._elements > MAX_ELEMENTS:
-            raise BadMessage(f"it claims to hold more than it can, or more than {MAX_ELEMENTS:,} events and headers")
+            raise BadMessage(
+                f"it claims to hold more than it can, or more than {MAX_ELEMENTS:,} events and headers; a smaller"
+                " batch-size there helps"
+            )
 
 
 class _Handler:
-    def __init__(self, take: Callable[[Sequence[Event]], Status]) -> None:
-        self._take = take
+    def append(self, event: Any) -> list[Event]:
+        return [_event(event)]
 
-    def append(self, event: Any) -> Status:
-        return self._take([_event(event)])
-
-    def appendBatch(self, events: Any) -> Status:  # noqa: N802 the protocol's
+    def appendBatch(self, events: Any) -> list[Event]:  # noqa: N802 the protocol's
         if events is None:
             raise BadMessage("it holds no events")
-        return self._take([_event(event) for event in events])
+        return [_event(event) for event in events]
 
 
-def answer(content: bytes, take: Callable[[Sequence[Event]], Status]) -> bytes:
-    """Return the answer to a frame's content, also without a frame around it.
+def read_call(content: bytes) -> tuple[list[Event] | None, Callable[[Status], bytes]]:
+    """Return what a call brings, and what makes the answer to it; both without a frame around them.
 
     Args:
-        content: A call of `append` or `appendBatch`.
-        take: Gets its events, whole and checked; what it raises goes through.
+        content: A call of `append` or `appendBatch`; of another one the events are None, and it is told that it is
+            unknown whatever the status.
 
     Raises:
         BadMessage: It is no such call, or damaged.
     """
-    processor = TProcessor(MODULE.ThriftSourceProtocol, _Handler(take))
+    processor = TProcessor(MODULE.ThriftSourceProtocol, _Handler())
     try:
         name, number, result, call = processor.process_in(_Guarded(_Frame(content)))
     except (TException, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise BadMessage("it is not Thrift's compact protocol as a Flume agent speaks it") from error
+    known = call is not None
+    events: list[Event] | None = call() if call is not None else None
+    # It holds the events as well.
+    del call
+
+    def answer(status: Status) -> bytes:
+        written = TMemoryBuffer()  # type: ignore[no-untyped-call]
+        protocol = TCompactProtocol(written)  # type: ignore[no-untyped-call]
+        if known:
+            result.success = int(status)
+            processor.send_result(protocol, name, result, number)
+        else:
+            processor.send_exception(protocol, name, result, number)
+        found: bytes = written.getvalue()  # type: ignore[no-untyped-call]
+        return found
+
+    return events, answer
+
+
+def refusal(content: bytes) -> bytes:
+    """Return the answer FAILED to a call whose events are not even looked at.
+
+    Raises:
+        BadMessage: It is no call.
+    """
+    try:
+        name, _, number = _Guarded(_Frame(content)).read_message_begin()  # type: ignore[no-untyped-call]
+    except (TException, ValueError, IndexError, TypeError) as error:
+        raise BadMessage("it is not Thrift's compact protocol as a Flume agent speaks it") from error
+    result = MODULE.ThriftSourceProtocol.appendBatch_result(success=int(Status.FAILED))
     written = TMemoryBuffer()  # type: ignore[no-untyped-call]
     protocol = TCompactProtocol(written)  # type: ignore[no-untyped-call]
-    if call is None:
-        processor.send_exception(protocol, name, result, number)
-    else:
-        result.success = int(call())
-        processor.send_result(protocol, name, result, number)
+    TProcessor(MODULE.ThriftSourceProtocol, _Handler()).send_result(protocol, name, result, number)
     found: bytes = written.getvalue()  # type: ignore[no-untyped-call]
     return found
 
