@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import socket as sockets
 import ssl
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -16,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.faults.disks import KINDS, Disk, disk_of
-from tests.receivers.support import HOST, LineServer, files_in, lines_in, lines_landed, receiving
+from tests.receivers.support import HOST, LineServer, files_in, lines_in, lines_landed, receiving, self_signed
 from tests.support import SECONDS, Place, some_lines, unique, wait_until, words_of
 from wordtide.errors import ConfigError
-from wordtide.receivers import landing, socket
+from wordtide.receivers import changes, landing, socket
 from wordtide.receivers.address import Server
 from wordtide.receivers.socket import tls_context
 from wordtide.storage import HdfsAddress, HdfsStorage, LocalStorage
@@ -102,8 +100,24 @@ def test_it_waits_for_a_server_that_is_away_and_says_each_change_once(server: Li
         server.open()
         server.accept().send(b"back\n")
         running.wait(events=1, reconnects=1)
-    changes = [line.partition(": ")[2].partition(" (")[0] for line in running.said]
-    assert changes == ["connected", "ended the connection; connecting again", "cannot be reached", "connected"]
+    said_changes = [line.partition(": ")[2].partition(" (")[0] for line in running.said]
+    assert said_changes == ["connected", "ended the connection; connecting again", "cannot be reached", "connected"]
+
+
+def test_a_server_that_ends_each_connection_at_once_is_not_said_for_ever(
+    server: LineServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with receiving(server.address, LOCAL, tmp_path) as running:
+        for _ in range(20):
+            peer = server.accept()
+            peer.send(b"line\n")
+            peer.end()
+        running.wait(events=20)
+        assert len(running.said) == changes.MOST + 1
+        assert running.said[-1].endswith("it keeps changing, so from now on only what lasts a minute is said")
+        monkeypatch.setattr(changes, "LASTS_SECONDS", 0.0)
+        server.accept().send(b"lasts\n")
+        wait_until("it is said again", lambda: running.said[-1].endswith(": connected"))
 
 
 def server_came_back_by_itself(said: list[str], before: int) -> bool:
@@ -254,15 +268,7 @@ def test_hdfs_gets_the_lines_and_they_wait_while_it_is_away(server: LineServer, 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a certificate for the loopback address that signed itself, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl, which makes the certificate, is not installed")
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=test", "-addext", f"subjectAltName=IP:{HOST}", "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=folder, check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
-    return folder
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
@@ -298,6 +304,13 @@ def test_tls_refuses_a_certificate_that_nobody_vouches_for(secure: LineServer, t
         running.wait_said("self-signed certificate")
         secure.close()
     assert lines_landed(tmp_path) == []
+
+
+def test_tls_with_a_server_that_speaks_none_is_said_in_words(server: LineServer, tmp_path: Path) -> None:
+    with receiving(server.address, LOCAL, tmp_path, tls=tls_context(None)) as running:
+        server.accept().send(b"plain text\n")
+        running.wait_said(f"{server.address}: cannot be reached (TLS: wrong version number); trying until it can")
+        server.close()
 
 
 def test_a_file_without_certificates_is_one_line(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import threading
@@ -10,6 +11,7 @@ import time
 from wordtide.errors import ConfigError
 from wordtide.receivers.address import Server
 from wordtide.receivers.backoff import Backoff
+from wordtide.receivers.changes import Changes
 from wordtide.receivers.landing import Lander, Say
 from wordtide.receivers.lines import LineCutter, count_lines, last_line_end, stretches
 from wordtide.receivers.metrics import Metrics
@@ -51,7 +53,7 @@ class SocketReceiver:
         server: Where to connect to; nowhere else is.
         lander: Where whole lines go.
         metrics: Counts bytes, reconnects and what is lost.
-        say: Takes a line at every change between connected and not.
+        say: Takes a line at every change between connected and not; see `Changes`.
         tls: Speak TLS, and how to check the server.
         max_line: Bytes of an unfinished line that are held; see `LineCutter`.
     """
@@ -70,6 +72,7 @@ class SocketReceiver:
         self._lander = lander
         self._metrics = metrics
         self._say = say
+        self._changes = Changes(say)
         self._tls = tls
         self._max_line = max_line
 
@@ -82,12 +85,13 @@ class SocketReceiver:
                 connection = self._connect()
             except OSError as error:
                 if not unreachable:
-                    self._say(f"{self._server}: cannot be reached ({_reason(error)}); trying until it can")
+                    self._changes.now(f"{self._server}: cannot be reached ({_reason(error)}); trying until it can")
                 unreachable = True
+                self._changes.watch()
                 stop.wait(pauses.next())
                 continue
             with connection:
-                self._say(f"{self._server}: connected")
+                self._changes.now(f"{self._server}: connected")
                 self._metrics.add(reconnects=int(connected))
                 connected, unreachable = True, False
                 if self._receive(connection, stop):
@@ -121,6 +125,7 @@ class SocketReceiver:
         before = self._metrics.snapshot().received_bytes
         try:
             while not stop.is_set():
+                self._changes.watch()
                 if not self._lander.has_room(_TICK_SECONDS):
                     continue
                 chunk = _read(connection)
@@ -129,7 +134,7 @@ class SocketReceiver:
                 elif chunk:
                     self._take(cutter, chunk)
                 else:
-                    self._say(f"{self._server}: ended the connection; connecting again")
+                    self._changes.now(f"{self._server}: ended the connection; connecting again")
                     break
             else:
                 self._take_the_rest(connection, cutter)
@@ -138,7 +143,7 @@ class SocketReceiver:
             self._put(whole)
             self._metrics.add(lost_bytes=lost)
             what = f"the {lost:,} bytes of its unfinished last line are dropped" if lost else "no line was unfinished"
-            self._say(f"{self._server}: the connection broke ({_reason(error)}); {what}")
+            self._changes.now(f"{self._server}: the connection broke ({_reason(error)}); {what}")
         else:
             self._put(cutter.finish())
         return self._metrics.snapshot().received_bytes > before
@@ -196,4 +201,7 @@ def _read(connection: socket.socket) -> bytes | None:
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
-    return error.strerror or str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"TLS: {error.reason.replace('_', ' ').lower()}"
+    # Python names the lines of its own C code there.
+    return re.sub(r"^_ssl\.c:\d+: ", "", error.strerror or str(error)) or type(error).__name__
