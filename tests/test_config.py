@@ -320,6 +320,7 @@ def test_the_table_knows_nothing_of_the_receiver() -> None:
         (f"{SOCKET}}}, flume: {{port: 1}}", "at most one receiver"),
         (f"{TOPIC}, flume: {{port: 1}}", "flume lands files; name landing: {path: FOLDER}"),
         ("socket: {server: 'h:1'}", "socket lands files; name landing: {path: FOLDER}"),
+        (f"{FLUME}, metrics_port: 0}}", "streams.s.flume.metrics_port"),
         ("landing: {path: l, glob: '*.csv'}, flume: {port: 1}", "leaves out what the receiver lands"),
     ],
 )
@@ -336,9 +337,14 @@ def test_a_receiver_that_cannot_be_is_one_line(entry: str, part: str) -> None:
         ("{path: a}, flume: {port: 1}", "{path: b}, flume: {port: 1}", "streams.two.flume.port: 1 is that of one"),
         ("{path: a}, flume: {port: 1, listen: 0.0.0.0}", "{path: b}, flume: {port: 1}", "1 is that of one"),
         ("{path: a}, flume: {port: 1}", "{path: ./a/}, flume: {port: 2}", "one has a flume receiver in /etc/w/a too"),
+        (
+            "{path: a}, socket: {server: 'h:1', metrics_port: 9}",
+            "{path: b}, flume: {port: 2, metrics_port: 9}",
+            "streams.two: metrics_port 9 is that of one",
+        ),
     ],
 )
-def test_two_flume_receivers_at_one_place_are_refused(first: str, second: str, part: str) -> None:
+def test_two_receivers_at_one_place_are_refused(first: str, second: str, part: str) -> None:
     with pytest.raises(ConfigError, match=part):
         parse_streams(f"streams: {{one: {{landing: {first}}}, two: {{landing: {second}}}}}", ORIGIN)
 

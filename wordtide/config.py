@@ -91,6 +91,7 @@ Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
 
 MAX_HELD = 1_000_000_000
 """Bytes of a received file or batch at most: some of them are held in memory."""
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 Held = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0, le=MAX_HELD)]
 
 
@@ -184,6 +185,7 @@ class SocketConfig(_Strict):
     max_age: Seconds = 2.0
     tls: bool = Field(default=False, strict=True)
     ca: str | None = Field(default=None, min_length=1)
+    metrics_port: Port | None = None
 
     @model_validator(mode="after")
     def _authorities_only_for_tls(self) -> SocketConfig:
@@ -195,12 +197,13 @@ class SocketConfig(_Strict):
 class FlumeConfig(_Strict):
     """Flume agents whose events become the folder's files, with the options of ``wordtide receive flume``."""
 
-    port: int = Field(ge=1, le=65535, strict=True)
+    port: Port
     listen: str = Field(default="127.0.0.1", min_length=1)
     max_batch: Held = 16_000_000
     max_event: Held = 1_000_000
     cert: str | None = Field(default=None, min_length=1)
     key: str | None = Field(default=None, min_length=1)
+    metrics_port: Port | None = None
 
     @model_validator(mode="after")
     def _both_for_tls(self) -> FlumeConfig:
@@ -418,6 +421,7 @@ def parse_streams(text: str, origin: Path) -> dict[str, Stream]:
     _refuse_shared_tables(streams, origin)
     _refuse_taking_from_others(streams, origin)
     _refuse_two_flumes_at_one_place(streams, origin)
+    _refuse_shared_metrics(streams, origin)
     return streams
 
 
@@ -459,6 +463,17 @@ def _refuse_two_flumes_at_one_place(streams: dict[str, Stream], origin: Path) ->
                     f"{origin}: streams.{stream.name}.flume: {other.name} has a flume receiver in {stream.landing} too;"
                     " one receiver lands in one folder and serves many agents"
                 )
+
+
+def _refuse_shared_metrics(streams: dict[str, Stream], origin: Path) -> None:
+    # Whoever came second would end, and be started again for ever.
+    seen: dict[int, str] = {}
+    for stream in streams.values():
+        if stream.receiver is None or (port := stream.receiver.metrics_port) is None:
+            continue
+        other = seen.setdefault(port, stream.name)
+        if other != stream.name:
+            raise ConfigError(f"{origin}: streams.{stream.name}: metrics_port {port} is that of {other}; name another")
 
 
 def _lines(text: str) -> dict[str, int]:

@@ -33,11 +33,16 @@ def stream(shell: Shell, receiver: str) -> Stream:
 
 def test_a_server_of_somebody_else_is_never_used_and_a_taken_port_is_another(shell: Shell) -> None:
     with LineServer() as taken:
-        ours = local_receiver(stream(shell, f"socket: {{server: 'elsewhere.example:{taken.port}', tls: true}}"))
+        ours = local_receiver(
+            stream(
+                shell, f"socket: {{server: 'elsewhere.example:{taken.port}', tls: true, metrics_port: {taken.port}}}"
+            )
+        )
         assert isinstance(ours, SocketConfig)
         server = Server.parse(ours.server)
         assert (server.host, ours.tls) == (HOST, False)
         assert server.port not in {0, taken.port}
+        assert ours.metrics_port not in {None, 0, taken.port}
 
 
 def test_what_was_said_on_the_socket_is_what_a_client_heard(shell: Shell, landing: Path) -> None:

@@ -21,6 +21,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 
 from tests.cli.support import CLOSED_PORT, Shell
+from tests.receivers.flume_support import free_port, serving
 from tests.support import Place, create_topic, delete_topic, produce, topic_of, unique
 from wordtide.config import PROJECT_ROOT, Stream, parse_streams
 from wordtide.doctor import decide, examine
@@ -147,6 +148,45 @@ def test_what_is_not_created_yet_is_ok_and_stays_so(served: Shell, monkeypatch: 
     assert "not created yet" in answer.of("dagster")["what"]
     assert "wordtide up fetches them" in answer.of("jars")["do"]
     assert names_below(served.folder) == before
+
+
+def test_a_receiver_whose_server_or_port_is_not_there_is_said_and_stops_no_drain(shell: Shell) -> None:
+    with socket.create_server((HOST, 0)) as server, serving(shell.folder / "b") as (port, _):
+        taken = server.getsockname()[1]
+        shell.streams(
+            f"streams:\n"
+            f"  a: {{landing: {{path: a}}, socket: {{server: '{HOST}:{taken}'}}}}\n"
+            f"  b: {{landing: {{path: b}}, flume: {{port: {port}}}}}\n"
+            f"  c: {{landing: {{path: c}}, flume: {{port: {free_port()}}}}}\n"
+            f"  d: {{landing: {{path: d}}, socket: {{server: '{DEAD}'}}}}\n"
+            f"  e: {{landing: {{path: e}}, flume: {{port: {taken}}}}}\n"
+            f"  f: {{landing: {{path: f}}, socket: {{server: '{DEAD}', tls: true, ca: missing.pem}}}}\n"
+            f"  g: {{landing: {{path: g}}, flume: {{port: 1, cert: missing.pem, key: missing.pem}}}}\n"
+        )
+        answer = doctor(shell)
+    assert not [row for row in answer.rows if row["check"] == "receiver" and row["stops"]]
+    found = {stream: answer.of("receiver", stream) for stream in "abcdefg"}
+    assert {stream: row["ok"] for stream, row in found.items()} == dict(
+        zip("abcdefg", [True] * 3 + [False] * 4, strict=True)
+    )
+    parts = [
+        "accepts connections",
+        "serves Flume agents",
+        "free",
+        "cannot connect",
+        "in use",
+        "no certificates",
+        "no certificate and",
+    ]
+    assert [part for part, row in zip(parts, found.values(), strict=True) if part not in row["what"]] == []
+    assert "its receiver creates it" in answer.of("landing", "c")["do"]
+
+
+def test_a_folder_that_a_receiver_cannot_make_is_said(shell: Shell) -> None:
+    (shell.folder / "file").write_text("")
+    shell.streams(f"streams: {{s: {{landing: {{path: file/landing}}, socket: {{server: '{DEAD}'}}}}}}\n")
+    row = doctor(shell).of("landing", "s")
+    assert (row["ok"], row["stops"]) == (False, False)
 
 
 def test_a_founded_table_is_opened_and_nothing_is_left_in_its_folders(

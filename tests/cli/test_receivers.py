@@ -42,22 +42,24 @@ def receiving(folder: Path, server: LineServer) -> list[int]:
 def test_a_streams_keys_become_the_commands_options(shell: Shell) -> None:
     shell.streams(
         "streams:\n"
-        "  a: {landing: {path: a}, socket: {server: 'h:1', max_size: 1KB, max_age: 50ms, tls: true, ca: ca.pem}}\n"
-        "  b: {landing: {path: 'hdfs:///b'}, flume: {port: 7, listen: '::1', max_batch: 9, cert: c, key: k}}\n"
+        "  a: {landing: {path: a}, socket: {server: 'h:1', max_size: 1KB, max_age: 50ms, tls: true, ca: ca.pem,"
+        " metrics_port: 8}}\n"
+        "  b: {landing: {path: 'hdfs:///b'}, flume: {port: 7, listen: '::1', max_batch: 9, cert: c, key: k,"
+        " metrics_port: 9}}\n"
     )
     streams, here = load_streams(), shell.folder
-    socket = f"socket h:1 --to {here}/a --max-size 1000 --max-age 0.050s --tls --ca {here}/ca.pem"
+    socket = f"socket h:1 --to {here}/a --max-size 1000 --max-age 0.050s --tls --ca {here}/ca.pem --metrics-port 8"
     assert arguments_of(streams["a"]) == socket.split()
     flume = f"flume --port 7 --to hdfs:///b --listen ::1 --max-batch 9 --max-event 1000000 --cert {here}/c"
-    assert arguments_of(streams["b"]) == [*flume.split(), "--key", f"{here}/k"]
+    assert arguments_of(streams["b"]) == [*flume.split(), "--key", f"{here}/k", "--metrics-port", "9"]
 
 
 def test_both_kinds_run_land_and_are_gone_at_the_end(shell: Shell, server: LineServer) -> None:
-    port = free_port()
+    port, figures = free_port(), free_port()
     shell.streams(
         "streams:\n"
         f"  wire: {{landing: {{path: landing}}, socket: {{server: '{server.address}', max_age: 1h}}}}\n"
-        f"  logs: {{landing: {{path: logs}}, flume: {{port: {port}}}}}\n"
+        f"  logs: {{landing: {{path: logs}}, flume: {{port: {port}, metrics_port: {figures}}}}}\n"
         "  folder: {landing: {path: folder}}\n"
     )
     said: list[str] = []
@@ -66,6 +68,7 @@ def test_both_kinds_run_land_and_are_gone_at_the_end(shell: Shell, server: LineS
         server.accept().send(b"one\ntwo\n")
         wait_until("it listens", lambda: log.exists() and "listening on" in log.read_text())
         assert Client(port).batch(line_events([b"three"])) == 0
+        assert "wordtide_receiver_events_total 1.0" in scraped(f"http://{HOST}:{figures}/metrics")
         assert len(receiving(shell.folder, server)) == 1
     assert lines_landed(shell.folder / "landing") == [b"one", b"two"]
     assert [path.read_bytes() for path in (shell.folder / "logs").glob("flume-*")] == [b"three\n"]

@@ -22,15 +22,16 @@ _MARKS = {(True, False): ("ok", "green"), (False, False): ("warn", "yellow"), (F
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON on stdout, nothing else.")
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Check Java, packages, servers, topics, folders, tables, clocks and disks; exit 1 if a drain would stop.
+    """Check Java, packages, servers, topics, folders, receivers, tables, clocks, disks; exit 1 if a drain would stop.
 
-    Writes, renames and deletes hidden files in landing and table folders. Ends within 30 seconds, whatever is dead.
+    Writes, renames and deletes hidden files in landing and table folders, and connects to the servers of socket
+    receivers without reading. Ends within 30 seconds, whatever is dead.
 
     \b
     --json prints a list of
       {"check":  streams, python, packages, java, jars, spark, kafka, broker,
-                 topic, hdfs, webhdfs, landing, table, clock, disk, home, temp
-                 or dagster,
+                 topic, hdfs, webhdfs, landing, receiver, table, clock, disk,
+                 home, temp or dagster,
        "stream": its name, or null where it belongs to no one stream,
        "ok":     true or false; what is not created yet is ok,
        "stops":  whether a drain would stop,

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from wordtide.config import SocketConfig, Stream, home
+from wordtide.config import FlumeConfig, SocketConfig, Stream, home
 from wordtide.embedded.process import telling_line
 from wordtide.receivers.backoff import Backoff
 
@@ -33,12 +33,17 @@ def arguments_of(stream: Stream) -> list[str]:
         arguments = ["socket", receiver.server, "--to", landing]
         arguments += ["--max-size", str(receiver.max_size), "--max-age", f"{receiver.max_age:.3f}s"]
         arguments += ["--tls"] if receiver.tls else []
-        return arguments + (["--ca", receiver.ca] if receiver.ca is not None else [])
+        arguments += ["--ca", receiver.ca] if receiver.ca is not None else []
+        return arguments + _metrics(receiver)
     arguments = ["flume", "--port", str(receiver.port), "--to", landing, "--listen", receiver.listen]
     arguments += ["--max-batch", str(receiver.max_batch), "--max-event", str(receiver.max_event)]
     if receiver.cert is not None and receiver.key is not None:
         arguments += ["--cert", receiver.cert, "--key", receiver.key]
-    return arguments
+    return arguments + _metrics(receiver)
+
+
+def _metrics(receiver: SocketConfig | FlumeConfig) -> list[str]:
+    return [] if receiver.metrics_port is None else ["--metrics-port", str(receiver.metrics_port)]
 
 
 class Receivers:

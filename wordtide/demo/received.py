@@ -38,10 +38,13 @@ def local_receiver(stream: Stream) -> SocketConfig | FlumeConfig:
     """Return a stream's receiver as the demo runs it: on this machine, at its own port if that is free, without TLS."""
     receiver = stream.receiver
     assert receiver is not None
+    metrics = receiver.metrics_port and free_port(receiver.metrics_port)
     if isinstance(receiver, SocketConfig):
         port = free_port(Server.parse(receiver.server).port)
-        return receiver.model_copy(update={"server": str(Server(LOOPBACK, port)), "tls": False, "ca": None})
-    return receiver.model_copy(update={"port": free_port(receiver.port), "listen": LOOPBACK, "cert": None, "key": None})
+        here = {"server": str(Server(LOOPBACK, port)), "tls": False, "ca": None}
+    else:
+        here = {"port": free_port(receiver.port), "listen": LOOPBACK, "cert": None, "key": None}
+    return receiver.model_copy(update={**here, "metrics_port": metrics})
 
 
 def free_port(wanted: int) -> int:

@@ -22,6 +22,7 @@ CHECKS = (
     "hdfs",
     "webhdfs",
     "landing",
+    "receiver",
     "table",
     "clock",
     "disk",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wordtide.config import EngineName, Stream, home, is_url, load_streams, streams_path
-from wordtide.doctor import brokers, machine, storages
+from wordtide.doctor import brokers, machine, receivers, storages
 from wordtide.doctor.decide import judge
 from wordtide.doctor.findings import Finding, Line, bad, explained, gather, good
 from wordtide.embedded.cluster import read_address
@@ -93,6 +93,7 @@ class _Servers:
         if need.kafka or not known:
             self._add_kafka([stream for stream in streams if stream.config.kafka])
         self._add_storages(streams, known=known)
+        self.checks += [receivers.receiver_check(stream) for stream in streams if stream.receiver is not None]
 
     def _embedded_runs(self) -> bool:
         try:

@@ -109,7 +109,7 @@ def landing_check(stream: Stream, hdfs: HdfsAddress | None) -> Check:
         open_source(stream, hdfs=hdfs)
         storage, root = storage_for(landing, hdfs)
         if not storage.exists(root):
-            yield SourceSeen(line, None, good(line, "not created yet", f"wordtide land FILE {landing} creates it"))
+            yield SourceSeen(line, None, _missing(line, stream, storage, root))
             return
         identity = {"namespace": storage.namespace(), "path": root}
         listed = storage.list_files(root)
@@ -131,6 +131,17 @@ def landing_check(stream: Stream, hdfs: HdfsAddress | None) -> Check:
             yield clock(Line("clock", landing), "the folder's clock", ahead)
 
     return Check([line], run, "see whether its file system answers")
+
+
+def _missing(line: Line, stream: Stream, storage: Storage, root: str) -> Finding:
+    """Return whether a landing folder that is not there yet will be made by who is to make it."""
+    if stream.receiver is None:
+        return good(line, "not created yet", f"wordtide land FILE {line.where} creates it")
+    try:
+        try_folder(storage, _nearest(storage, root))
+    except (WordtideError, OSError) as error:
+        return explained(line, error, _GRANT, stops=False)
+    return good(line, "not created yet", "its receiver creates it")
 
 
 def _archive(line: Line, storage: Storage, landing: str) -> Finding:
