@@ -15,7 +15,7 @@ from tests.cli.support import CLOSED_PORT, Shell
 from tests.receivers.flume_support import Client, free_port, line_events
 from tests.receivers.support import HOST, LineServer, lines_landed
 from tests.support import SECONDS, wait_until
-from wordtide.cli import receivers
+from wordtide.cli import receive, receivers
 from wordtide.cli.receivers import Receivers, arguments_of
 from wordtide.config import load_streams
 
@@ -143,6 +143,21 @@ def test_a_configured_receiver_runs_by_its_streams_name_and_serves_its_figures(
     figures = ["received_bytes_total 8.0", "landed_bytes_total 8.0", "files_total 1.0", "reconnects_total 0.0"]
     for figure in [*figures, "dropped_repeats_total 0.0", "waiting_bytes 0.0", "last_landed_timestamp_seconds 1."]:
         assert f"wordtide_receiver_{figure}" in text
+
+
+@pytest.mark.parametrize("receiver", ["socket: {{server: '{}'}}", "flume: {{port: {}}}"])
+def test_a_second_receiver_of_a_stream_is_refused_in_one_line(
+    shell: Shell, server: LineServer, receiver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receive, "_ALONE_SECONDS", 0.0)
+    key = receiver.format(server.address if "socket" in receiver else free_port())
+    shell.streams(f"streams: {{wire: {{landing: {{path: landing}}, {key}}}}}\n")
+    with Receivers(load_streams().values(), print, shell.folder / "said"):
+        log = shell.folder / "said" / "receive-wire.log"
+        wait_until(
+            "it runs", lambda: log.exists() and ("connected" in log.read_text() or "listening" in log.read_text())
+        )
+        assert "another receiver of stream wire" in shell("receive", "stream", "wire").only_line
 
 
 def scraped(url: str) -> str:

@@ -18,12 +18,14 @@ import pytest
 
 from tests.cli.support import Shell
 from tests.cli.test_questions import drain, land
-from tests.support import SECONDS
+from tests.support import SECONDS, unique
 from wordtide.cli import watch as command
 from wordtide.config import PROJECT_ROOT, load_streams
+from wordtide.embedded.cluster import ClusterAddress
 from wordtide.table.commit import WordCounts
 from wordtide.table.follow import Follower
 from wordtide.table.maintain import compact_if_needed, vacuum
+from wordtide.testing.network import Proxy
 from wordtide.wiring import open_table
 
 
@@ -104,6 +106,29 @@ def test_ctrl_c_ends_it_with_0_also_while_it_waits(shell: Shell, folder: Path) -
         process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(SECONDS) == 0
+
+
+def test_a_table_on_hdfs_is_followed_also_after_that_was_away(
+    shell: Shell, cluster: ClusterAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shell.folder / "landing"
+    folder.mkdir()
+    shell.streams(
+        f"tables: hdfs:///{unique('watched')}\nstreams: {{s: {{landing: {{path: ./landing, min_age: 0s}}}}}}\n"
+    )
+    with Proxy(cluster.hdfs.removeprefix("hdfs://")) as proxy:
+        monkeypatch.setenv("WORDTIDE_HDFS_URL", f"hdfs://{proxy.address}")
+        monkeypatch.setenv("WORDTIDE_WEBHDFS", cluster.webhdfs)
+        batch(folder, ["a"])
+        with watching("--from", "1", "--json") as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert json.loads(process.stdout.readline())["top"] == [{"word": "a", "count": 1}]
+            with proxy.closed():
+                said = process.stderr.readline().decode()
+            assert said.endswith("; trying again\n")
+            batch(folder, ["b"])
+            assert json.loads(process.stdout.readline())["top"] == [{"word": "b", "count": 1}]
 
 
 def test_a_reader_that_went_away_ends_it_quietly(shell: Shell, folder: Path) -> None:

@@ -343,8 +343,14 @@ def test_tls_takes_the_same_events_and_hangs_up_on_those_without(root: Path, cer
 def test_a_certificate_that_is_none_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no certificate and its key"):
         server_tls(str(tmp_path / "missing"), str(tmp_path / "missing"))
+    (tmp_path / "none.pem").write_text("no certificate")
+    with pytest.raises(ConfigError, match=r"and its key \(\[SSL\] PEM lib\)"):
+        server_tls(str(tmp_path / "none.pem"), str(tmp_path / "none.pem"))
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:
-    with listen(HOST, 0) as taken, pytest.raises(EnvironmentProblem, match="cannot listen"):
+    with (
+        listen(HOST, 0) as taken,
+        pytest.raises(EnvironmentProblem, match=r"\(Address already in use\): choose another"),
+    ):
         listen(HOST, taken.getsockname()[1])

@@ -182,6 +182,7 @@ def test_what_cannot_be_landed_at_the_end_is_an_error(shell: Shell, server: Line
     [
         (("nonsense", "--to", "x"), "is not HOST:PORT"),
         (("localhost:1",), "--to"),
+        (("localhost:1", "--to", ""), "name a folder"),
         (("localhost:1", "--to", "x", "--max-size", "0"), "not between 1 and 1GB"),
         (("localhost:1", "--to", "x", "--max-size", "many"), "is no size"),
         (("localhost:1", "--to", "x", "--max-age", "soon"), "is no duration"),

@@ -7,13 +7,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import click
 
-from wordtide.cli.receivers import arguments_of
+from wordtide.cli.receivers import arguments_of, lock_of
 from wordtide.cli.signals import Interrupts
 from wordtide.config import MAX_HELD, find_stream, is_url, load_streams, parse_bytes, parse_seconds
+from wordtide.embedded.locks import exclusive
 from wordtide.errors import ConfigError
 from wordtide.receivers.address import Server
 from wordtide.receivers.landing import Lander, Limits, Write
@@ -22,9 +24,11 @@ from wordtide.receivers.socket import SocketReceiver, tls_context
 from wordtide.storage import Storage, storage_for
 
 _LOOPBACK = "127.0.0.1"
+_LANDING = "A folder or hdfs://…; made if missing."
 _TICK_SECONDS = 0.5
 _STOP_SECONDS = 5.0
 _LAND_SECONDS = 30.0
+_ALONE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,13 @@ def _age(_ctx: click.Context, _option: click.Parameter, text: str) -> float:
         raise click.BadParameter(str(error)) from None
 
 
+def _folder(_ctx: click.Context, _option: click.Parameter, text: str) -> str:
+    # An unset variable of a script's: it would be the current folder.
+    if not text.strip():
+        raise click.BadParameter("name a folder or hdfs://…")
+    return text
+
+
 def _server(_ctx: click.Context, _argument: click.Parameter, text: str) -> Server:
     try:
         return Server.parse(text)
@@ -193,6 +204,7 @@ def _around(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that `Around` is made of."""
     what = "Serve the figures to Prometheus, on this machine only; 0: any free port."
     command = click.option("--parent", type=int, hidden=True)(command)
+    command = click.option("--alone", type=click.Path(path_type=Path), hidden=True)(command)
     return click.option("--metrics-port", type=click.IntRange(0, 65535), help=what)(command)
 
 
@@ -210,6 +222,20 @@ def _metrics_served(metrics: Metrics, around: Around) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _alone(lock: Path | None) -> Iterator[None]:
+    """Be the only receiver of a stream on this machine; see `lock_of`.
+
+    Raises:
+        EnvironmentProblem: Another one runs.
+    """
+    if lock is None:
+        yield
+        return
+    with exclusive(lock, timeout=_ALONE_SECONDS, holder=f"receiver of stream {lock.stem}"):
+        yield
+
+
 @click.group()
 def receive() -> None:
     """Land what other programs send, as files that appear whole, until Ctrl-C or SIGTERM."""
@@ -217,7 +243,7 @@ def receive() -> None:
 
 @receive.command("socket")
 @click.argument("server", metavar="HOST:PORT", callback=_server)
-@click.option("--to", "landing", metavar="LANDING", required=True, help="A folder or hdfs://…; made if missing.")
+@click.option("--to", "landing", metavar="LANDING", required=True, callback=_folder, help=_LANDING)
 @click.option("--max-size", default="16MB", show_default=True, callback=_size, help="Land a file before it is larger.")
 @click.option("--max-age", default="2s", show_default=True, callback=_age, help="Land a file when it is older.")
 @click.option("--tls", is_flag=True, help="Speak TLS and check the server's certificate and name.")
@@ -232,6 +258,7 @@ def receive_socket(
     ca: str | None,
     metrics_port: int | None,
     parent: int | None,
+    alone: Path | None,
 ) -> None:
     r"""Connect to HOST:PORT, as Spark's socketTextStream does, and land the lines that come.
 
@@ -249,7 +276,7 @@ def receive_socket(
     """
     if ca is not None and not tls:
         raise click.UsageError("--ca is of use only with --tls")
-    with told_by_signals() as interrupts:
+    with told_by_signals() as interrupts, _alone(alone):
         context = tls_context(ca) if tls else None
         metrics = Metrics()
         around = Around(metrics_port, parent)
@@ -261,7 +288,7 @@ def receive_socket(
 
 @receive.command("flume")
 @click.option("--port", type=click.IntRange(0, 65535), required=True, help="Where agents connect to; 0: any free one.")
-@click.option("--to", "landing", metavar="LANDING", required=True, help="A folder or hdfs://…; made if missing.")
+@click.option("--to", "landing", metavar="LANDING", required=True, callback=_folder, help=_LANDING)
 @click.option("--listen", "host", default="127.0.0.1", show_default=True, help="This machine's address to listen on.")
 @click.option("--max-batch", default="16MB", show_default=True, callback=_size, help="Refuse a larger batch.")
 @click.option("--max-event", default="1MB", show_default=True, callback=_size, help="Refuse a larger event.")
@@ -278,6 +305,7 @@ def receive_flume(
     key: str | None,
     metrics_port: int | None,
     parent: int | None,
+    alone: Path | None,
 ) -> None:
     """Serve the Thrift sinks of Flume agents and land the bodies of their events, a line each.
 
@@ -299,7 +327,7 @@ def receive_flume(
     """
     if (cert is None) != (key is None):
         raise click.UsageError("--cert and --key go together")
-    with told_by_signals() as interrupts:
+    with told_by_signals() as interrupts, _alone(alone):
         from wordtide.receivers.flume import Bounds, FlumeReceiver, listen, server_tls
         from wordtide.receivers.flume_journal import Journal
 
@@ -321,12 +349,12 @@ def receive_flume(
 @receive.command("stream")
 @click.argument("name", metavar="STREAM")
 @_around
-def receive_stream(name: str, metrics_port: int | None, parent: int | None) -> None:
+def receive_stream(name: str, metrics_port: int | None, parent: int | None, alone: Path | None) -> None:
     """Run the receiver that a stream of streams.yaml names (its key socket or flume), as wordtide dev does."""
     stream = find_stream(load_streams(), name)
     if stream.receiver is None:
         raise ConfigError(f"stream {name} names no receiver: add socket: {{…}} or flume: {{…}} to its entry")
-    arguments = arguments_of(stream)
+    arguments = [*arguments_of(stream), "--alone", str(alone or lock_of(name))]
     arguments += [] if metrics_port is None else ["--metrics-port", str(metrics_port)]
     arguments += [] if parent is None else ["--parent", str(parent)]
     receive.main(arguments, prog_name="wordtide receive", standalone_mode=False)

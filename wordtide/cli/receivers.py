@@ -42,6 +42,11 @@ def arguments_of(stream: Stream) -> list[str]:
     return arguments + _metrics(receiver)
 
 
+def lock_of(name: str) -> Path:
+    """Return what the receiver of a stream holds while it runs: two of one server would land every line twice."""
+    return home() / "receivers" / f"{name}.lock"
+
+
 def _metrics(receiver: SocketConfig | FlumeConfig) -> list[str]:
     return [] if receiver.metrics_port is None else ["--metrics-port", str(receiver.metrics_port)]
 
@@ -91,7 +96,8 @@ class _Child:
         self._name = name
         # It ends when we are gone, even if we were killed: two receivers of one server land everything twice.
         parent = ["--parent", str(os.getpid())]
-        self._command = [sys.executable, "-m", "wordtide.cli.main", "receive", *arguments, *parent]
+        alone = ["--alone", str(lock_of(name))]
+        self._command = [sys.executable, "-m", "wordtide.cli.main", "receive", *arguments, *parent, *alone]
         self._say = say
         self._log = log
         self._pauses = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)

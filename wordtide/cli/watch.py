@@ -51,7 +51,7 @@ def _follow(follower: Follower, stream: str, console: Console, interrupts: Inter
             found = follower.next()
             news = "" if follower.founded else f"{stream}: there is no table yet; waiting for its first batch"
         except SourceUnavailable as problem:
-            found, news = [], f"{problem} Trying again."
+            found, news = [], f"{problem}; trying again"
         if news and news != said:
             click.echo(f"wordtide: {news}", err=True)
         said = news

@@ -22,6 +22,7 @@ from wordtide.receivers.flume_marks import Mark, Recent, Verdict, key_of
 from wordtide.receivers.flume_thrift import BadMessage, Event, Status, read_call, refusal
 from wordtide.receivers.landing import Lander, Say, Ticket
 from wordtide.receivers.metrics import Metrics
+from wordtide.receivers.reasons import reason_of
 
 MAX_CONNECTIONS = 64
 _FRAMES_IN_MEMORY = 4
@@ -65,7 +66,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         return socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = reason_of(error) if isinstance(error, OSError) else error
         raise EnvironmentProblem(f"cannot listen on {host} port {port} ({reason}): choose another") from error
 
 
@@ -84,9 +85,7 @@ def server_tls(certificate: str, key: str) -> ssl.SSLContext:
         # An encrypted key would ask on the terminal.
         context.load_cert_chain(certificate, key, password=lambda: b"")
     except OSError as error:
-        raise ConfigError(
-            f"{certificate} and {key} are no certificate and its key ({error.strerror or error})"
-        ) from error
+        raise ConfigError(f"{certificate} and {key} are no certificate and its key ({reason_of(error)})") from error
     return context
 
 
@@ -251,7 +250,7 @@ class FlumeReceiver:
         except TimeoutError:
             self._say_once(peer, f"{peer}: hung up on, it was too slow or idle for too long")
         except ssl.SSLError as error:
-            self._say_once(peer, f"{peer}: TLS failed ({error.reason or error})")
+            self._say_once(peer, f"{peer}: TLS failed ({reason_of(error).removeprefix('TLS: ')})")
         except (OSError, EnvironmentProblem):
             # It went, or nothing lands any more: it was not told OK, and sends again.
             return

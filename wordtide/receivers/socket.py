@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 import threading
@@ -15,6 +14,7 @@ from wordtide.receivers.changes import Changes
 from wordtide.receivers.landing import Lander, Say
 from wordtide.receivers.lines import LineCutter, count_lines, last_line_end, stretches
 from wordtide.receivers.metrics import Metrics
+from wordtide.receivers.reasons import reason_of
 
 MAX_LINE = 16 << 20
 """Bytes of a line that are held in memory until its end comes."""
@@ -40,7 +40,7 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        raise ConfigError(f"{ca_file}: no certificates can be read from it ({_reason(error)})") from error
+        raise ConfigError(f"{ca_file}: no certificates can be read from it ({reason_of(error)})") from error
 
 
 class SocketReceiver:
@@ -85,7 +85,7 @@ class SocketReceiver:
                 connection = self._connect()
             except OSError as error:
                 if not unreachable:
-                    self._changes.now(f"{self._server}: cannot be reached ({_reason(error)}); trying until it can")
+                    self._changes.now(f"{self._server}: cannot be reached ({reason_of(error)}); trying until it can")
                 unreachable = True
                 self._changes.watch()
                 stop.wait(pauses.next())
@@ -143,7 +143,7 @@ class SocketReceiver:
             self._put(whole)
             self._metrics.add(lost_bytes=lost)
             what = f"the {lost:,} bytes of its unfinished last line are dropped" if lost else "no line was unfinished"
-            self._changes.now(f"{self._server}: the connection broke ({_reason(error)}); {what}")
+            self._changes.now(f"{self._server}: the connection broke ({reason_of(error)}); {what}")
         else:
             self._put(cutter.finish())
         return self._metrics.snapshot().received_bytes > before
@@ -196,12 +196,3 @@ def _read(connection: socket.socket) -> bytes | None:
         if error.errno is not None:
             raise
         return None
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return f"TLS: {error.reason.replace('_', ' ').lower()}"
-    # Python names the lines of its own C code there.
-    return re.sub(r"^_ssl\.c:\d+: ", "", error.strerror or str(error)) or type(error).__name__
