@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import ssl
 import struct
 import threading
@@ -186,6 +188,26 @@ def test_connections_have_a_bound_and_those_that_bring_nothing_make_place(
         assert second.batch(events[:2]) == 0
         assert first.batch(events) == 0
         assert len([line for line in running.said if "there are 3 connections already" in line]) == 1
+    assert landed(root) == [b"x", b"y", b"z"]
+
+
+def test_too_many_open_files_end_one_connection_and_no_other(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, left = flume._Visitor, [1]
+
+    def visitor(*arguments: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return made(*arguments)
+
+    with serving(root) as (port, running):
+        first = Client(port)
+        assert first.batch(line_events([b"x"])) == 0
+        monkeypatch.setattr(flume, "_Visitor", visitor)
+        assert Client(port).answer() is None
+        running.wait_said("a connection cannot be accepted (Too many open files)")
+        assert Client(port).batch(line_events([b"x", b"y"])) == 0
+        assert first.batch(line_events([b"x", b"y", b"z"])) == 0
     assert landed(root) == [b"x", b"y", b"z"]
 
 

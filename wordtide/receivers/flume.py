@@ -202,7 +202,7 @@ class FlumeReceiver:
             while not stop.is_set():
                 threads = [thread for thread in threads if thread.is_alive()]
                 try:
-                    connection, address = listener.accept()
+                    connection, visitor = _accept(listener)
                 except TimeoutError:
                     continue
                 except OSError as error:
@@ -211,12 +211,12 @@ class FlumeReceiver:
                     stop.wait(_TICK_SECONDS)
                     continue
                 if len(self._visitors) >= MAX_CONNECTIONS and not self._make_place(len(threads)):
+                    visitor.forget()
                     connection.close()
-                    self._say_once("", f"{address[0]}: refused, there are {MAX_CONNECTIONS} connections already")
+                    self._say_once("", f"{visitor.peer}: refused, there are {MAX_CONNECTIONS} connections already")
                     continue
                 self._metrics.add(reconnects=int(connections > 0))
                 connections += 1
-                visitor = _Visitor(connection, address[0])
                 self._visitors.add(visitor)
                 # Daemons: the lander's end is waited for, not theirs.
                 thread = threading.Thread(target=self._serve, args=(connection, visitor, stop), daemon=True)
@@ -390,6 +390,15 @@ class FlumeReceiver:
             with self._memory:
                 self._free += size if granted else 0
                 self._memory.notify_all()
+
+
+def _accept(listener: socket.socket) -> tuple[socket.socket, _Visitor]:
+    connection, address = listener.accept()
+    try:
+        return connection, _Visitor(connection, address[0])
+    except OSError:
+        connection.close()
+        raise
 
 
 def _place_of(event: Event, peer: str) -> tuple[str, int] | None:
