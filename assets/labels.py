@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -92,16 +93,18 @@ def column_lineage(stream: Stream) -> dg.TableColumnLineage:
 def code_references(stream: Stream, code: Path | None = None) -> dict[str, dg.CodeReferencesMetadataValue]:
     """Return where a stream is described, and which code serves it."""
     references: list[dg.LocalFileCodeReference | dg.UrlCodeReference] = []
-    if stream.origin is not None:
-        path, line = stream.origin
-        references.append(
-            dg.LocalFileCodeReference(
-                file_path=str(path.resolve()), line_number=line, label=f"{stream.name} in {path.name}"
-            )
-        )
-    if code is not None:
-        references.append(dg.LocalFileCodeReference(file_path=str(code.resolve()), label="the asset's code"))
-    return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=references)} if references else {}
+    with warnings.catch_warnings():
+        # Beta in Dagster; users of a command should not hear that a hundred times.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        if stream.origin is not None:
+            path, line = stream.origin
+            label = f"{stream.name} in {path.name}"
+            references.append(dg.LocalFileCodeReference(file_path=str(path.resolve()), line_number=line, label=label))
+        if code is not None:
+            references.append(dg.LocalFileCodeReference(file_path=str(code.resolve()), label="the asset's code"))
+        if not references:
+            return {}
+        return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=references)}
 
 
 def freshness(stream: Stream) -> dg.FreshnessPolicy:

@@ -46,6 +46,7 @@ def test_materialize_from_the_command_line_drains_what_is_there_and_ends(place, 
     ended = dagster("asset", "materialize", "--select", "s/word_counts", "-m", "platform_defs.definitions")
     assert ended.returncode == 0, ended.stderr
     assert place.counted(stream) == words_of(lines)
+    assert "BetaWarning" not in ended.stderr
 
 
 def test_the_workspace_validates(place, environment):
