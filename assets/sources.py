@@ -12,10 +12,15 @@ from wordtide.config import SocketConfig, Stream
 
 
 def build_sources(streams: Iterable[Stream]) -> list[dg.AssetSpec]:
-    """Return one external asset for each topic and landing folder, and for what a receiver lands in one."""
+    """Return one external asset for each topic and landing folder, and for what a receiver lands in one.
+
+    Each is in the group of its stream, so that the graph shows the way of its words as one lane; a topic that several
+    streams read is in the group `sources`.
+    """
     specs: dict[dg.AssetKey, dg.AssetSpec] = {}
     for stream in streams:
-        specs.setdefault(source_key(stream), _spec(stream))
+        key, spec = source_key(stream), _spec(stream)
+        specs[key] = specs[key].replace_attributes(group_name="sources") if key in specs else spec
         if stream.receiver is not None:
             specs[receiver_key(stream)] = _received(stream)
     return list(specs.values())
@@ -30,7 +35,7 @@ def _spec(stream: Stream) -> dg.AssetSpec:
             kinds={"kafka"},
             metadata=source_labels(stream),
             owners=stream.config.owners,
-            group_name="sources",
+            group_name=stream.name,
         )
     return dg.AssetSpec(
         source_key(stream),
@@ -39,7 +44,7 @@ def _spec(stream: Stream) -> dg.AssetSpec:
         kinds={"hadoop" if "://" in (stream.landing or "") else "file"},
         metadata=source_labels(stream),
         owners=stream.config.owners,
-        group_name="sources",
+        group_name=stream.name,
     )
 
 
@@ -56,5 +61,5 @@ def _received(stream: Stream) -> dg.AssetSpec:
         kinds={kind},
         metadata=code_references(stream),
         owners=stream.config.owners,
-        group_name="sources",
+        group_name=stream.name,
     )

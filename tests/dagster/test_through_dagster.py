@@ -251,6 +251,15 @@ def test_a_table_is_in_step_with_its_source_while_a_run_goes_on(place, monkeypat
         assert status(defs, home) == "FRESH"
 
 
+def test_a_source_is_in_its_streams_group_unless_others_read_it_too(place):
+    topic = place.topic_stream().config.kafka.topic
+    streams = place.streams({name: {"kafka": {"topic": topic}} for name in ("one", "two")})
+    graph = definitions(place, *streams.values()).resolve_asset_graph()
+    assert graph.get(dg.AssetKey(["kafka", topic])).group_name == "sources"
+    alone = definitions(place, streams["one"]).resolve_asset_graph()
+    assert alone.get(dg.AssetKey(["kafka", topic])).group_name == "one"
+
+
 def test_what_a_receiver_takes_in_is_reported_with_its_folder(place):
     stream = place.folder_stream(socket={"server": "127.0.0.1:9"}, engine="local")
     place.land(stream, "a.txt", b"a b")
