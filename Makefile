@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.wordtide-installed
 
-.PHONY: demo test setup bench lock clean
+.PHONY: demo test setup bench pictures lock clean
 
 setup: $(STAMP)
 
@@ -24,6 +24,10 @@ test: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+# README's pictures, of a real demo; needs the system's Chromium.
+pictures: setup
+	$(BIN)/python -m scripts.pictures
 
 # The lock for other versions: edit pyproject.toml, then this. No registry's address gets into it.
 lock:

@@ -98,3 +98,9 @@ def test_its_commands_take_these_arguments(line: str) -> None:
     assert program == "wordtide"
     assert command is not None
     command.make_context(name, arguments)
+
+
+def test_each_picture_is_there_and_each_that_is_there_is_shown() -> None:
+    shown = re.findall(r"!\[[^]]+\]\((docs/pictures/\w+\.png)\)", (PROJECT_ROOT / "README.md").read_text())
+    there = [path.relative_to(PROJECT_ROOT).as_posix() for path in (PROJECT_ROOT / "docs" / "pictures").iterdir()]
+    assert sorted(shown) == sorted(there)
