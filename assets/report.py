@@ -288,7 +288,8 @@ def _metadata(stream: Stream, report: Report) -> dict[str, Any]:
     """Return what an event shows, in the order in which its page shows it: what is asked for first stands first."""
     metadata: dict[str, Any] = {"batch": report.last}
     if report.batches > 1:
-        metadata["first_batch"] = report.first
+        # A text: a number would be plotted, a point here and there.
+        metadata["batches"] = f"{report.batches:,}: {report.first} to {report.last}"
     metadata |= {"words": report.words, "records": report.records}
     metadata |= _splits(stream, report)
     if report.lag is not None:
@@ -297,7 +298,7 @@ def _metadata(stream: Stream, report: Report) -> dict[str, Any]:
         metadata["latency_seconds"] = shown_seconds(report.latency)
     if report.gaps:
         metadata["gaps"] = report.gaps
-    metadata |= {"rows": report.rows, "bytes": report.bytes, "batches": report.batches, "status": report.status}
+    metadata |= {"rows": report.rows, "bytes": report.bytes, "status": report.status}
     if report.engine is not None:
         metadata["engine"] = report.engine
     metadata |= {f"seconds_{step}": shown_seconds(spent) for step, spent in report.seconds.items()}

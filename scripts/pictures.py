@@ -22,9 +22,8 @@ from wordtide.config import PROJECT_ROOT
 PICTURES = PROJECT_ROOT / "docs" / "pictures"
 STARTED_SECONDS = 300.0
 PAGE_MILLISECONDS = 120_000.0
-FED_SECONDS = 80.0
-"""How long text flows before the first picture, so that plots and ledgers have something to show; batches are reported
-one by one."""
+FED_SECONDS = 60.0
+"""How long text flows before the first picture, so that plots and ledgers have something to show."""
 WIDE, COLUMNS = 100, 80
 LIVE_ROWS = 34
 _BLANK_END = re.compile(r"(\s|\x1b\[[\d;?]*[a-zA-Z])+$")
@@ -107,10 +106,11 @@ def of_terminals(page: Page, demo: Demo) -> None:
 def of_pages(page: Page) -> None:
     """Take pictures of Dagster's pages."""
     for name, show in (
+        # First, while each batch still has an event of its own.
+        ("plots", show_plots),
         ("graph", show_graph),
         ("asset", show_asset),
         ("batch", show_batch),
-        ("plots", show_plots),
         ("run", show_run),
     ):
         page.set_viewport_size({"width": 1440, "height": 900})

@@ -22,5 +22,5 @@ def test_a_batch_of_either_source_has_every_plot_that_the_readme_names(place, ki
     numbers = {
         name for name, value in batch.metadata.items() if isinstance(value, dg.IntMetadataValue | dg.FloatMetadataValue)
     }
-    assert numbers - {"batches"} == NAMES
+    assert numbers == NAMES
     assert {"run_batches", "run_words", "run_records", "dagster/row_count", "table", "top_words"} <= end.metadata.keys()

@@ -175,8 +175,8 @@ def test_a_long_unreported_past_is_one_summary_and_the_newest_singly(place, monk
         told = [metadata(event) for event in events(home, stream)[:-1]]
         versions = [event.tags["dagster/data_version"] for event in events(home, stream)]
     assert versions == ["0:3", "0:4", "0:5", "0:5"]
-    assert [(one.get("first_batch"), one["batch"], one["words"]) for one in told] == [
-        (1, 3, 6),
+    assert [(one.get("batches"), one["batch"], one["words"]) for one in told] == [
+        ("3: 1 to 3", 3, 6),
         (None, 4, 4),
         (None, 5, 5),
     ]
@@ -193,8 +193,8 @@ def test_a_summary_that_is_the_newest_event_is_not_reported_again(place, monkeyp
         assert by_hand(defs, stream, home).success
         monkeypatch.undo()
         assert by_hand(defs, stream, home).success
-        batches = [(one["first_batch"], one["batch"]) for one in map(metadata, events(home, stream)) if "words" in one]
-    assert batches == [(1, 3)]
+        batches = [one["batches"] for one in map(metadata, events(home, stream)) if "words" in one]
+    assert batches == ["3: 1 to 3"]
 
 
 def test_what_another_unfinished_run_has_committed_is_left_to_it(place):
