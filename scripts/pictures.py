@@ -159,7 +159,7 @@ def show_plots(page: Page) -> FloatRect:
     page.get_by_role("button", name="Plots").click()
     expect(page.locator("canvas")).not_to_have_count(0)
     box = page.get_by_role("button", name="Plots").bounding_box()
-    return below(box["y"] - 70 if box else 0, 810, 1390)
+    return below(box["y"] - 70 if box else 0, 810, 1140)
 
 
 def show_run(page: Page) -> FloatRect:
