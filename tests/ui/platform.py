@@ -79,10 +79,11 @@ class Platform:
         """Return whether a stream's sensor is on."""
         return self._sensor(name).is_running
 
-    def looks(self, name: str) -> int:
-        """Return how often a stream's sensor has looked."""
+    def looked(self, name: str) -> float:
+        """Return when the newest look began that a stream's sensor has ended."""
         state = self._sensor(name)
-        return len(self.instance.get_ticks(state.instigator_origin_id, state.selector_id))
+        ticks = self.instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=5)
+        return max((tick.timestamp for tick in ticks if tick.is_completed), default=0.0)
 
     def _sensor(self, name: str) -> Any:
         (state,) = (s for s in self.instance.all_instigator_state() if s.instigator_name == f"{name}_sensor")
