@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -214,7 +215,8 @@ class KafkaReader:
     ) -> tuple[list[bytes], Ints, float] | None:
         """Return values, their windows and the records' mean size; None if no record came. Messages end here."""
         messages = consumer.consume(wanted, POLL_SECONDS)
-        records = [message for message in messages if message.error() is None]
+        whole = list(map(Message.error, messages)).count(None) == len(messages)
+        records = messages if whole else [message for message in messages if message.error() is None]
         taken = self._take(consumer, records, by_partition) if records else None
         # After the records: an end of a partition says something of what came before it.
         if len(records) != len(messages):
@@ -229,15 +231,15 @@ class KafkaReader:
     ) -> tuple[list[bytes], Ints, int]:
         count = len(records)
         # A record without error has a value (None: tombstone), a partition and an offset; the stubs do not know.
-        values: list[Any] = [record.value() for record in records]
-        partitions = np.fromiter([record.partition() for record in records], np.int64, count)
-        offsets = np.fromiter([record.offset() for record in records], np.int64, count)
-        stamps = np.fromiter([record.timestamp()[1] for record in records], np.int64, count)
+        # Loops in C: with a million records a second, each in Python would cost a tenth of the whole.
+        values: list[Any] = list(map(Message.value, records))
+        partitions = np.fromiter(map(Message.partition, records), np.int64, count)
+        offsets = np.fromiter(map(Message.offset, records), np.int64, count)
+        stamps = np.fromiter(map(itemgetter(1), map(Message.timestamp, records)), np.int64, count)
         keep = np.ones(count, np.bool_)
         believable = np.clip(stamps, EARLIEST_MS, self.latest_ms)
         absurd = believable != stamps
-        tombstones = np.fromiter([value is None for value in values], np.bool_, count)
-        sizes = np.fromiter([len(value) if value is not None else 0 for value in values], np.int64, count)
+        tombstones, sizes = _sizes(values)
         for partition in np.unique(partitions).tolist():
             seen = by_partition[partition]
             mine = partitions == partition
@@ -360,6 +362,15 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _sizes(values: list[Any]) -> tuple[npt.NDArray[np.bool_], Ints]:
+    """Return which values are None, and the bytes of each."""
+    try:
+        return np.zeros(len(values), np.bool_), np.fromiter(map(len, values), np.int64, len(values))
+    except TypeError:
+        absent = np.fromiter([value is None for value in values], np.bool_, len(values))
+        return absent, np.fromiter([len(value or b"") for value in values], np.int64, len(values))
 
 
 def _drained(pending: dict[int, list[bytes]]) -> Iterator[Text]:
