@@ -123,10 +123,12 @@ class Arena:
         with dg.DagsterInstance.from_config(str(fresh)) as instance:
             assert instance.get_runs_count() == 0
             assert instance.all_asset_keys() == []
-        shutil.rmtree(self.dagster_home, ignore_errors=True)
-        if self.dagster_home.exists():  # refilled by a run while it was emptied
-            self.dagster_home.rename(self._folder / f"dagster-{time.monotonic_ns()}")
+        old = self._folder / f"dagster-{time.monotonic_ns()}"
+        if self.dagster_home.exists():
+            # Out of the way at once: who starts while it is emptied, file by file, would be hit as well.
+            self.dagster_home.rename(old)
         fresh.rename(self.dagster_home)
+        shutil.rmtree(old, ignore_errors=True)
 
     @property
     def left(self) -> int:
