@@ -19,7 +19,7 @@ _FIRST_PROCESSOR = 8192
 
 
 def is_zen4(cpuinfo: str) -> bool:
-    """Whether Linux's ``/proc/cpuinfo`` begins with a Zen 4: of AMD's family 25 the one with AVX-512 (Zen 3 has none)."""
+    """Whether Linux's ``/proc/cpuinfo`` begins with a Zen 4: of AMD's family 25 the one with AVX-512."""
     fields = dict[str, str]()
     for line in cpuinfo.split("\n\n", 1)[0].splitlines():
         name, _, value = line.partition(":")
@@ -32,7 +32,7 @@ def is_zen4(cpuinfo: str) -> bool:
 
 
 def prepare_numpy() -> None:
-    """Ask a numpy that is not imported yet for its fast sort; child processes inherit it. A user's own setting stays."""
+    """Ask a numpy that is not imported yet for its fast sort; children inherit that. A user's own setting stays."""
     if "numpy" in sys.modules or _VARIABLE in os.environ:
         return
     # Not Linux, or not for us to see: numpy chooses.
