@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -27,6 +27,7 @@ from wordtide.drain import Drain, Summary
 from wordtide.errors import WordtideError
 from wordtide.mirror import GroupMirror
 from wordtide.planning.pace import Pace
+from wordtide.planning.stalls import Standing
 from wordtide.table.commit import WordCounts
 from wordtide.wiring import open_source
 
@@ -76,6 +77,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         _warn_if_forgetful(context)
         follow = context.run.tags.get(FOLLOW_TAG) == "true"
+        checked = any(check.name == CHECK_NAME for check in context.selected_asset_check_keys)
         try:
             table = tables.open(stream)
             connection = kafka.connection() if stream.config.kafka else None
@@ -105,9 +107,10 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                 stop=stop,
                 own_cores=spark.own_cores(),
             )
+            early = _EarlyCheck(key, stop) if follow and checked else None
             try:
                 with lineage:
-                    summary = run_beside(drain, Pace.of(stream.config, by_hand=not follow), stop)
+                    summary = yield from run_beside(drain, Pace.of(stream.config, by_hand=not follow), stop, early)
             finally:
                 told = reporter.close(summary)
                 if mirror is not None:
@@ -119,8 +122,8 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
             yield _result(
                 stream, summary, told, {"table": link(table.uri, hdfs.address()), **_look(context, table, told)}
             )
-        if any(check.name == CHECK_NAME for check in context.selected_asset_check_keys):
-            yield _check(key, summary)
+        if checked and (early is None or not early.decided):
+            yield _check(key, summary.parked, summary.stalled)
 
     return drain_stream
 
@@ -134,11 +137,50 @@ def mirror_of(
     return GroupMirror(stream, kafka.connection(), table, stream.config.kafka.group, context.log.warning)
 
 
-def run_beside(drain: Drain, pace: Pace, stop: threading.Event) -> Summary:
+class _EarlyCheck:
+    """The check of a run that follows its source: decided early, not in progress for as long as the run goes on.
+
+    A run can decide its check once. When that is no longer so, it ends; the sensor starts the next, which says so.
+    """
+
+    def __init__(self, key: dg.AssetKey, stop: threading.Event) -> None:
+        self._key = key
+        self._stop = stop
+        self._failed: bool | None = None
+
+    @property
+    def decided(self) -> bool:
+        """Whether it has been."""
+        return self._failed is not None
+
+    def __call__(self, standing: Standing) -> dg.AssetCheckResult | None:
+        """Take in what a look showed, and return the check's result once."""
+        if self._failed is None:
+            if not standing and not standing.settled:
+                return None
+            self._failed = bool(standing)
+            return _check(self._key, standing.parked, standing.stalled)
+        if self._failed != bool(standing):
+            self._stop.set()
+        return None
+
+
+def run_beside(
+    drain: Drain,
+    pace: Pace,
+    stop: threading.Event,
+    early: Callable[[Standing], dg.AssetCheckResult | None] | None = None,
+) -> Generator[dg.AssetCheckResult, None, Summary]:
     """Run a drain in a thread while this one, which signals interrupt, waits for it.
 
     On an interrupt the batch in hand is finished if it needs no more than ten seconds, else abandoned: a batch is
     whole or absent, so either is safe.
+
+    Args:
+        drain: The drain.
+        pace: Its pace.
+        stop: Ends it after the batch in hand.
+        early: Called several times a second with what the last look showed; its results are yielded.
     """
     outcome: list[Summary | BaseException] = []
     # Not Thread.join: Python 3.11 takes a thread for ended when a signal interrupts whoever joins it.
@@ -155,15 +197,16 @@ def run_beside(drain: Drain, pace: Pace, stop: threading.Event) -> Summary:
     threading.Thread(target=work, name="drain", daemon=True).start()
     try:
         while not ended.wait(0.2):
-            pass
+            if early is not None and drain.standing is not None and (result := early(drain.standing)) is not None:
+                yield result
     except BaseException:
         stop.set()
         ended.wait(CANCEL_SECONDS)
         raise
-    result = outcome[0]
-    if isinstance(result, BaseException):
-        raise result
-    return result
+    (end,) = outcome
+    if isinstance(end, BaseException):
+        raise end
+    return end
 
 
 def _result(stream: Stream, summary: Summary, told: Told, shown: Mapping[str, Any]) -> dg.MaterializeResult[Any]:
@@ -205,10 +248,10 @@ def _look(context: dg.AssetExecutionContext, table: WordCounts, told: Told) -> d
     return shown
 
 
-def _check(key: dg.AssetKey, summary: Summary) -> dg.AssetCheckResult:
-    parked, stalled = summary.parked[:20], summary.stalled[:20]
-    said = [f"waiting for a decision: {', '.join(parked)}"] if parked else []
-    said += [f"stalled: {'; '.join(stalled)}"] if stalled else []
+def _check(key: dg.AssetKey, parked: Sequence[str], stalled: Sequence[str]) -> dg.AssetCheckResult:
+    shown, still = list(parked[:20]), list(stalled[:20])
+    said = [f"waiting for a decision: {', '.join(shown)}"] if shown else []
+    said += [f"stalled: {'; '.join(still)}"] if still else []
     return dg.AssetCheckResult(
         passed=not said,
         check_name=CHECK_NAME,
@@ -216,9 +259,9 @@ def _check(key: dg.AssetKey, summary: Summary) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.ERROR,
         description="; ".join(said) or "nothing is parked",
         metadata={
-            "parked": dg.MetadataValue.json(parked),
-            "parked_count": len(summary.parked),
-            "stalled": dg.MetadataValue.json(stalled),
+            "parked": dg.MetadataValue.json(shown),
+            "parked_count": len(parked),
+            "stalled": dg.MetadataValue.json(still),
         },
     )
 

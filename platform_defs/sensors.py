@@ -8,8 +8,9 @@ from itertools import takewhile
 
 import dagster as dg
 
+from assets.keys import word_counts_key
 from assets.runs import STREAM_TAG, may_live, unfinished_runs
-from assets.word_counts import FOLLOW_TAG
+from assets.word_counts import CHECK_NAME, FOLLOW_TAG
 from platform_defs.jobs import UnresolvedJob
 from resources import HdfsResource, KafkaResource, TablesResource
 from wordtide.config import Stream
@@ -58,11 +59,17 @@ def hold(stream: Stream, runs: Sequence[ActiveRun], failures: Failures) -> str |
     return None
 
 
-def decide(waiting: Waiting) -> str | None:
-    """Return why there is no need for a run, or None to start one."""
-    if not waiting.founded:
+def decide(waiting: Waiting, failed: bool | None) -> str | None:
+    """Return why there is no need for a run, or None to start one.
+
+    Args:
+        waiting: What waits for the stream.
+        failed: Whether the stream's check failed when it was last decided; None if that is not known.
+    """
+    if not waiting.founded or waiting.something:
         return None
-    if waiting.something:
+    if failed is not None and failed != waiting.standing:
+        # What the check shows is over, by a decision say, or has begun since: the run's own check shows what is.
         return None
     return f"{waiting.unfinished} files are too young or unfinished" if waiting.unfinished else "nothing waits"
 
@@ -87,7 +94,7 @@ def build_sensor(stream: Stream, job: UnresolvedJob) -> dg.SensorDefinition:
             waiting = look(stream, tables.open(stream), kafka.connection, hdfs.address)
         except WordtideError as error:
             return dg.SensorResult(skip_reason=str(error))
-        reason = decide(waiting)
+        reason = decide(waiting, last_check(context.instance, stream))
         if reason is not None:
             return dg.SensorResult(skip_reason=reason)
         return dg.SensorResult(run_requests=[dg.RunRequest(tags={STREAM_TAG: stream.name, FOLLOW_TAG: "true"})])
@@ -102,6 +109,14 @@ def active_runs(instance: dg.DagsterInstance, stream: Stream) -> list[ActiveRun]
         ActiveRun(record.dagster_run.run_id, (now - record.create_timestamp).total_seconds())
         for record in unfinished_runs(instance, stream)
     ]
+
+
+def last_check(instance: dg.DagsterInstance, stream: Stream) -> bool | None:
+    """Return whether a stream's check failed when it was last decided; None if it never was, or is about to be."""
+    key = dg.AssetCheckKey(word_counts_key(stream), CHECK_NAME)
+    record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
+    status = record.status.value if record else None
+    return {"SUCCEEDED": False, "FAILED": True}.get(status or "")
 
 
 def recent_failures(instance: dg.DagsterInstance, stream: Stream) -> Failures:

@@ -19,7 +19,7 @@ from wordtide.counting.local import Target
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.errors import EnvironmentProblem, PlanAgain, SourceUnavailable, WordtideError
 from wordtide.planning.pace import Moment, Pace, choose_engine, next_wait
-from wordtide.planning.stalls import Stalls
+from wordtide.planning.stalls import Stalls, Standing
 from wordtide.reading.files import CorruptFile, NotReady
 from wordtide.reading.kafka import GapsFound, StalledRead
 from wordtide.sources.base import Source, SourcePlan, SplitReader
@@ -104,7 +104,7 @@ class Summary:
 
 
 class Drain:
-    """Drains one stream into its table. One thread; `stop` may be set from another.
+    """Drains one stream into its table. One thread; `stop` may be set from another, and `standing` read.
 
     Args:
         stream: The stream.
@@ -138,6 +138,7 @@ class Drain:
         self._on_commit = on_commit
         self._stop = stop or threading.Event()
         self._ledger: Ledger | None = None
+        self.standing: Standing | None = None
         self._suspected: dict[str, float] = {}
         self._stalls = Stalls(stream.config.stalled_after)
         self._parked_last = False
@@ -231,6 +232,7 @@ class Drain:
         if plan.parked:
             # What another drain took between the look and the snapshot would seem to be lost.
             plan = self._source.look().plan(snapshot.ledger, snapshot.position)
+        self.standing = Standing.of(snapshot.ledger.parked, plan.parked, plan.held)
         summary.backlog = plan.backlog
         stalled = self._stalls.due(plan.held, plan.splits, time.monotonic(), utc_now())
         due = {one.what for one in stalled}

@@ -11,6 +11,7 @@ from wordtide.config import Stream
 from wordtide.connection import KafkaConnection
 from wordtide.errors import TableRefused
 from wordtide.planning.kafka import TopicSnapshot
+from wordtide.planning.stalls import Standing
 from wordtide.sources.base import Source
 from wordtide.sources.kafka import KafkaTopic, identity_of
 from wordtide.storage import HdfsAddress
@@ -31,11 +32,13 @@ class Waiting:
         founded: Whether there is a table; if not, a drain must found it (`start: latest` is resolved then).
         something: Whether a batch could be taken, or a loss or a stall recorded.
         unfinished: Files that are too young or still being written.
+        standing: Whether something is parked or recorded as stalled.
     """
 
     founded: bool
     something: bool
     unfinished: int
+    standing: bool = False
 
 
 def look(
@@ -67,7 +70,8 @@ def look(
         source.close()
     # What is held is watched by a run, which records it if it lasts.
     unrecorded = any(not one.recorded for one in plan.held)
-    return Waiting(True, bool(plan.splits or plan.parked or unrecorded), plan.waiting)
+    standing = Standing.of(snapshot.ledger.parked, plan.parked, plan.held)
+    return Waiting(True, bool(plan.splits or plan.parked or unrecorded), plan.waiting, bool(standing))
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def top_words(tables: TablesResource) -> dg.MaterializeResult:
     top = duckdb.sql(
         "SELECT word, sum(count)::BIGINT AS n FROM word_counts WHERE kind = 'count'"
         " GROUP BY word ORDER BY n DESC, word LIMIT 100"
-    ).fetch_arrow_table()
+    ).to_arrow_table()
     write_deltalake(f"{source.table_uri.rstrip('/').rpartition('/')[0]}/top_words", top, mode="overwrite")
     return dg.MaterializeResult(metadata={"dagster/row_count": len(top)})
 

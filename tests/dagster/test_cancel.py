@@ -37,7 +37,7 @@ def test_a_cancelled_run_finishes_the_batch_in_hand(
     monkeypatch.setattr("wordtide.drain.reached", reached)
     drain = place.drainer(stream, stop=stop)
     with pytest.raises(KeyboardInterrupt):
-        run_beside(drain, followed, stop)
+        list(run_beside(drain, followed, stop))
     assert [row["status"] for row in place.ledger(stream)] == ["founded", "published"]
     place.drain(stream)
     assert place.counted(stream) == words_of(lines)
@@ -64,7 +64,7 @@ def test_a_cancelled_run_abandons_a_batch_that_takes_long(
 
     monkeypatch.setattr("wordtide.drain.reached", reached)
     with pytest.raises(KeyboardInterrupt):
-        run_beside(place.drainer(stream, run_id="abandoned", stop=stop), followed, stop)
+        list(run_beside(place.drainer(stream, run_id="abandoned", stop=stop), followed, stop))
     assert len(place.ledger(stream)) == 1
     # The next run takes it; and what was abandoned, should it wake up, is too late.
     place.drain(stream)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from wordtide.batch import KafkaSplit, Parked
-from wordtide.planning.stalls import Held, Stalls
+from wordtide.planning.stalls import Held, Stalls, Standing
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 
 
-def held(offset: int = 40, *, partition: int = 0, recorded: bool = False) -> Held:
+def held(offset: int = 40, *, partition: int = 0, recorded: bool = False, usual: bool = True) -> Held:
     split = KafkaSplit("news", partition, offset, offset + 5)
-    return Held(Parked(split.what, "held", split), usual=True, recorded=recorded)
+    return Held(Parked(split.what, "held", split), usual, recorded)
 
 
 def test_what_is_held_for_the_limit_is_due_and_says_since_when() -> None:
@@ -55,3 +55,17 @@ def test_each_partition_has_its_own_time() -> None:
     stalls.due([held()], [], 0.0, NOON)
     [due] = stalls.due([held(), held(partition=1)], [], 60.0, NOON)
     assert due.what == "news/0"
+
+
+def test_what_is_parked_or_recorded_as_stalled_stands_still() -> None:
+    still = Standing.of(["b", "a"], [], [held(recorded=True), held(partition=1)])
+    assert (still.parked, still.stalled) == (("a", "b"), ("news/0: held",))
+    assert still
+    assert not Standing.of([], [], [])
+
+
+def test_a_look_at_a_loss_or_at_what_is_not_everyday_life_leaves_something_open() -> None:
+    lost = Parked("news/0", "lost", None)
+    assert not Standing.of([], [lost], []).settled
+    assert not Standing.of([], [], [held(usual=False)]).settled
+    assert Standing.of(["a"], [], [held(), held(usual=False, recorded=True)]).settled

@@ -29,6 +29,31 @@ class Held:
         return f"{self.parked.what}: {self.parked.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What cannot go on by itself, as the ledger has it.
+
+    Attributes:
+        parked: What waits for a decision, in order.
+        stalled: What is recorded as stalled and still is, each with why.
+        settled: Whether nothing is about to be recorded: no loss that is looked at once more, and nothing held but by
+            what is everyday life.
+    """
+
+    parked: tuple[str, ...]
+    stalled: tuple[str, ...]
+    settled: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.parked or self.stalled)
+
+    @classmethod
+    def of(cls, parked: Iterable[str], lost: Sequence[Parked], held: Sequence[Held]) -> Standing:
+        """Return what stands still, of what the ledger has parked and what a look found lost and held."""
+        settled = not lost and all(one.recorded or one.usual for one in held)
+        return cls(tuple(sorted(parked)), tuple(one.line for one in held if one.recorded), settled)
+
+
 @dataclass(slots=True)
 class Stalls:
     """Remembers, within one run, since when each position has been held.

@@ -1,0 +1,98 @@
+"""What is wrong shows while a run goes on: its check is decided at the first look, and again when that has changed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+import pytest
+
+from assets.word_counts import FOLLOW_TAG
+from tests.dagster.support import definitions, instance, tick
+from tests.support import Place, wait_until
+from wordtide.batch import Decision, Verdict
+from wordtide.config import Stream
+from wordtide.repair.resolve import resolve
+
+KEY = dg.AssetCheckKey(dg.AssetKey(["s", "word_counts"]), "nothing_parked")
+
+
+@contextmanager
+def a_following_run(place: Place, stream: Stream, home: dg.DagsterInstance) -> Iterator[threading.Thread]:
+    """A run of the stream's sensor; it is waited for at the end."""
+    ended: list[bool] = []
+
+    def follow() -> None:
+        job = definitions(place, stream).resolve_job_def("s_drain")
+        tags = {FOLLOW_TAG: "true"}
+        ended.append(job.execute_in_process(instance=home, tags=tags, raise_on_error=False).success)
+
+    run = threading.Thread(target=follow)
+    run.start()
+    try:
+        yield run
+    finally:
+        run.join(120)
+    assert ended == [True]
+
+
+def shown(home: dg.DagsterInstance) -> tuple[str, str]:
+    """What Dagster shows of the check: its status and description."""
+    record = home.event_log_storage.get_latest_asset_check_execution_by_key([KEY]).get(KEY)
+    if record is None or record.event is None or record.event.dagster_event is None:
+        return "", ""
+    told = record.event.dagster_event
+    if told.event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        return record.status.value, ""
+    return record.status.value, told.asset_check_evaluation_data.description or ""
+
+
+@pytest.fixture
+def stream(place: Place) -> Stream:
+    """A stream whose runs would go on for an hour."""
+    return place.folder_stream(engine="local", linger="1h", max_run="1h", batch_interval="100ms")
+
+
+def test_a_run_that_goes_on_shows_its_check_and_ends_when_it_is_no_longer_so(place: Place, stream: Stream) -> None:
+    place.land(stream, "good.txt", b"a b")
+    with instance() as home:
+        with a_following_run(place, stream, home) as run:
+            wait_until("a check that passed", lambda: shown(home)[0] == "SUCCEEDED")
+            assert run.is_alive()
+            place.land(stream, "bad.txt.gz", b"not gzip at all")
+            place.land(stream, "more.txt", b"b")
+        assert shown(home)[0] == "SUCCEEDED"
+        assert tick(definitions(place, stream), stream, home).run_requests, "nobody says that something is parked"
+        with a_following_run(place, stream, home) as run:
+            wait_until("a check that failed", lambda: shown(home)[0] == "FAILED")
+            assert "bad.txt.gz" in shown(home)[1]
+            assert run.is_alive()
+            _leave_out(place, stream, "bad.txt.gz")
+        assert tick(definitions(place, stream), stream, home).run_requests, "nobody says that it is over"
+    assert place.counted(stream) == {"a": 1, "b": 2}
+
+
+def test_a_decision_while_nothing_runs_starts_a_run_whose_check_passes(place: Place, stream: Stream) -> None:
+    place.land(stream, "bad.txt.gz", b"not gzip at all")
+    defs = definitions(place, stream)
+    with instance() as home:
+        assert defs.resolve_job_def("s_drain").execute_in_process(instance=home).success
+        assert shown(home)[0] == "FAILED"
+        assert tick(defs, stream, home).skip_reason.skip_message == "nothing waits"
+        _leave_out(place, stream, "bad.txt.gz")
+        assert tick(defs, stream, home).run_requests
+        assert defs.resolve_job_def("s_drain").execute_in_process(instance=home).success
+        assert shown(home)[0] == "SUCCEEDED"
+        assert tick(defs, stream, home).skip_reason.skip_message == "nothing waits"
+
+
+def _leave_out(place: Place, stream: Stream, name: str) -> None:
+    source = place.source(stream)
+    try:
+        (what,) = place.table(stream).snapshot().ledger.parked
+        assert what.endswith(name)
+        resolve(stream, source, place.table(stream), what, Decision(Verdict("skip"), "ann", "checked"))
+    finally:
+        source.close()
