@@ -35,7 +35,7 @@ def build_drain_job(stream: Stream) -> UnresolvedJob:
 def build_maintenance_job(streams: Sequence[Stream]) -> dg.JobDefinition:
     """Return the job that merges small files and deletes orphans of killed attempts."""
 
-    @dg.op
+    @dg.op(description="Merges small files of all tables and deletes what killed attempts left.")
     def tidy_tables(context: dg.OpExecutionContext, tables: TablesResource) -> None:
         failed: list[str] = []
         for stream in streams:
@@ -52,7 +52,7 @@ def build_maintenance_job(streams: Sequence[Stream]) -> dg.JobDefinition:
         if failed:
             raise dg.Failure("; ".join(failed))
 
-    @dg.job(name="maintenance", description="Merges small files and deletes files no version names.")
+    @dg.job(name="maintenance", description="Tidies all tables; drains merge small files as well, so that this is for what they leave.")
     def maintenance() -> None:
         tidy_tables()
 
