@@ -257,13 +257,16 @@ def summarise(totals: Mapping[str, Sequence[Any]], position: str | None) -> Repo
     )
 
 
-def materialization(stream: Stream, report: Report, source: SourceVersion) -> dg.AssetMaterialization:
+def materialization(
+    stream: Stream, report: Report, source: SourceVersion, table_rows: int | None = None
+) -> dg.AssetMaterialization:
     """Return the event of a report.
 
     Args:
         stream: The stream.
         report: What to say.
         source: The version of the source that Dagster knows at this moment.
+        table_rows: Rows of the whole table, where that is known.
     """
     single = report.batches == 1
     name = f"batch {report.last}" if single else f"batches {report.first} to {report.last}"
@@ -271,7 +274,7 @@ def materialization(stream: Stream, report: Report, source: SourceVersion) -> dg
     return dg.AssetMaterialization(
         word_counts_key(stream),
         description=f"{name}: {report.words:,} words from {report.records:,} {unit}",
-        metadata=_metadata(stream, report),
+        metadata=_metadata(stream, report) | ({} if table_rows is None else {"dagster/row_count": table_rows}),
         # Dagster sets none of these on events logged within a run.
         tags={
             "dagster/data_version": data_version(report.last, report.position),

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dagster as dg
+from deltalake.exceptions import DeltaError
 
 from assets.keys import source_key, word_counts_key
+from assets.preview import row_count
 from assets.report import (
     Report,
     SourceVersion,
@@ -28,6 +30,7 @@ from assets.runs import may_live, unfinished_runs
 from wordtide.batch import Committed
 from wordtide.config import Stream
 from wordtide.drain import Summary
+from wordtide.errors import WordtideError
 from wordtide.table.commit import WordCounts
 from wordtide.table.files import utc_now
 from wordtide.table.rows import batch_totals, read_batch_rows
@@ -155,17 +158,26 @@ class Reporter:
             if following is not None:
                 waiting.append(following)
         for event in [merge(waiting)] if wait or len(waiting) > BEHIND else waiting:
-            self._log(event)
+            self._log(event, self._table_rows())
         return None if following is None else self._queue.get()
 
-    def _log(self, report: Report) -> None:
-        event = materialization(self._stream, report, self._source_version())
+    def _log(self, report: Report, table_rows: int | None = None) -> None:
+        event = materialization(self._stream, report, self._source_version(), table_rows)
         self._send(event)
         self._events += 1
         self._logged_at = time.monotonic()
         self._reported.add(report.first, report.last)
         self._newest.append((report.first, report.rows))
         self._last = report
+
+    def _table_rows(self) -> int | None:
+        """Return how many rows the table has now: the UI takes it from the newest event, which is mostly a batch's."""
+        try:
+            handle = self._table.open()
+            return None if handle is None else row_count(handle)
+        except (WordtideError, DeltaError, OSError):
+            # An event without it is better than none; what the table suffers from, the drain says.
+            return None
 
     def _send(self, event: dg.AssetMaterialization) -> None:
         try:

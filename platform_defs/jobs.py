@@ -52,7 +52,10 @@ def build_maintenance_job(streams: Sequence[Stream]) -> dg.JobDefinition:
         if failed:
             raise dg.Failure("; ".join(failed))
 
-    @dg.job(name="maintenance", description="Tidies all tables; drains merge small files as well, so that this is for what they leave.")
+    @dg.job(
+        name="maintenance",
+        description="Tidies all tables; drains merge small files as well, so that this is for what they leave.",
+    )
     def maintenance() -> None:
         tidy_tables()
 

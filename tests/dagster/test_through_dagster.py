@@ -73,13 +73,13 @@ def test_an_event_says_what_the_batch_took_and_from_where(place):
         check = home.event_log_storage.get_latest_asset_check_execution_by_key(
             [dg.AssetCheckKey(KEY, "nothing_parked")]
         )
-    told = metadata(batch)
+    told, closing = metadata(batch), metadata(summary)
     assert (told["batch"], told["words"], told["rows"], told["records"], told["lag"]) == (1, 6, 4, 2, 0)
     topic = stream.config.kafka.topic
     (taken,) = told["ranges"].records
     assert taken.data == {"partition": f"{topic}/0", "start": 0, "end": 2, "records": 2}
     assert told["latency_seconds"] > 0
-    closing = metadata(summary)
+    assert told["dagster/row_count"] == closing["dagster/row_count"]
     assert closing["dagster/row_count"] == 4 + 2  # and the ledger's rows, that of the founding among them
     assert "| be | 2 |" in closing["top_words"]
     assert closing["table"] == stream.table
