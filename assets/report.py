@@ -20,6 +20,7 @@ from wordtide.table.ledger import what_of
 from wordtide.table.schema import STEPS
 
 SHOWN_SPLITS = 20
+_CORRECTED = ", corrected by batch "
 
 Line = Mapping[str, str | int]
 
@@ -258,13 +259,14 @@ def summarise(totals: Mapping[str, Sequence[Any]], position: str | None) -> Repo
 
 
 def materialization(
-    stream: Stream, report: Report, source: SourceVersion, table_rows: int | None = None
+    stream: Stream, report: Report, version: str, source: SourceVersion, table_rows: int | None = None
 ) -> dg.AssetMaterialization:
     """Return the event of a report.
 
     Args:
         stream: The stream.
         report: What to say.
+        version: The table's data version with it.
         source: The version of the source that Dagster knows at this moment.
         table_rows: Rows of the whole table, where that is known.
     """
@@ -277,7 +279,7 @@ def materialization(
         metadata=_metadata(stream, report) | ({} if table_rows is None else {"dagster/row_count": table_rows}),
         # Dagster sets none of these on events logged within a run.
         tags={
-            "dagster/data_version": data_version(report.last, report.position),
+            "dagster/data_version": version,
             "dagster/data_version_is_user_provided": "true",
             "dagster/code_version": __version__,
             **input_tags(stream, source),
@@ -327,9 +329,25 @@ def shown_seconds(seconds: float) -> float:
     return round(seconds, 3)
 
 
-def data_version(number: int, position: str | None) -> str:
-    """Return the table's data version: its position, or the batch number where the position is not at hand."""
-    return position or f"batch {number}"
+def data_version(known: str | None, number: int, position: str | None, status: str = Status.PUBLISHED) -> str:
+    """Return the table's data version: its position, and until that moves which batch corrected what was counted.
+
+    Args:
+        known: The version of the batch before, if there is one.
+        number: The batch.
+        position: What the table had taken with it; None where that is not at hand, then its number must do.
+        status: The batch's.
+    """
+    if not position:
+        return f"batch {number}"
+    if status == Status.CORRECTION:
+        return f"{position}{_CORRECTED}{number}"
+    return known if known is not None and position_in(known) == position else position
+
+
+def position_in(version: str) -> str:
+    """Return the position that a data version of a table begins with."""
+    return version.partition(_CORRECTED)[0]
 
 
 def input_tags(stream: Stream, source: SourceVersion) -> dict[str, str]:

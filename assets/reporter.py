@@ -17,10 +17,12 @@ from assets.preview import row_count
 from assets.report import (
     Report,
     SourceVersion,
+    data_version,
     materialization,
     merge,
     placed,
     position_before,
+    position_in,
     source_events,
     source_version,
     summarise,
@@ -57,11 +59,13 @@ class Told:
         through: Up to here every batch has an event.
         source: The version of the source that Dagster knows.
         newest: The run's batches as (number, rows), oldest first.
+        version: The table's newest data version that Dagster knows.
     """
 
     through: int
     source: SourceVersion
     newest: tuple[tuple[int, int], ...]
+    version: str | None = None
 
 
 def pause(events: int, since_last: float) -> float:
@@ -93,6 +97,7 @@ class Reporter:
         self._reported = Reported()
         self._newest: list[tuple[int, int]] = []
         self._last: Report | None = None
+        self._version: str | None = None
         self._events = 0
         self._logged_at = 0.0
         self._summary: Summary | None = None
@@ -125,7 +130,7 @@ class Reporter:
             if self._failure is None:
                 self._warn(f"Dagster's storage does not answer ({' '.join(str(error).split())[:200]})")
             source = SourceVersion()
-        return Told(self._reported.through, source, tuple(self._newest))
+        return Told(self._reported.through, source, tuple(self._newest), self._version)
 
     def _warn(self, message: str) -> None:
         try:
@@ -136,6 +141,7 @@ class Reporter:
     def _work(self) -> None:
         try:
             report = self._queue.get()
+            self._version = self._newest_event(word_counts_key(self._stream))[0]
             if report is not None:
                 # Before its table's event: a table that names a version of its source must find it there.
                 self._tell_source(report)
@@ -162,8 +168,8 @@ class Reporter:
         return None if following is None else self._queue.get()
 
     def _log(self, report: Report, table_rows: int | None = None) -> None:
-        event = materialization(self._stream, report, self._source_version(), table_rows)
-        self._send(event)
+        self._version = data_version(self._version, report.last, report.position, report.status)
+        self._send(materialization(self._stream, report, self._version, self._source_version(), table_rows))
         self._events += 1
         self._logged_at = time.monotonic()
         self._reported.add(report.first, report.last)
@@ -190,7 +196,8 @@ class Reporter:
         if not report.position:
             return
         known = self._source_version().version
-        version = source_version(known, self._newest_event(word_counts_key(self._stream))[0], report.position)
+        before = self._newest_event(word_counts_key(self._stream))[0]
+        version = source_version(known, position_in(before or ""), report.position)
         if version != known:
             for event in source_events(self._stream, version, report.position, report.lag):
                 self._send(event)

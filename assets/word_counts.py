@@ -224,7 +224,7 @@ def _result(stream: Stream, summary: Summary, told: Told, shown: Mapping[str, An
             "dagster/uri": stream.table,
             "dagster/column_lineage": column_lineage(stream),
         },
-        data_version=dg.DataVersion(data_version(summary.last, summary.position)),
+        data_version=dg.DataVersion(data_version(told.version, summary.last, summary.position)),
         tags={**input_tags(stream, told.source), THROUGH_TAG: str(told.through)},
     )
 

@@ -9,6 +9,9 @@ import random
 
 from hdfs_native import Client, FileWriter
 
+from wordtide.batch import Committed, Decision, Verdict
+from wordtide.config import Stream
+from wordtide.repair.resolve import resolve
 from wordtide.testing.ledger import (
     assert_contiguous,
     assert_no_orphan_visible,
@@ -30,10 +33,12 @@ __all__ = [
     "assert_numbered",
     "commit_offsets",
     "create_topic",
+    "decide",
     "delete_records",
     "delete_topic",
     "open_to_append",
     "produce",
+    "replace",
     "rows_in",
     "some_lines",
     "topic_of",
@@ -49,6 +54,22 @@ def some_lines(count: int, seed: int = 1, words: int = 400) -> list[str]:
     chance = random.Random(seed)
     vocabulary = [f"w{n}" for n in range(words)] + ["größer", "İstanbul", "東京", "🌊", "é", "e\u0301"]
     return [" ".join(chance.choices(vocabulary, k=chance.randrange(9))) for _ in range(count)]
+
+
+def decide(place: Place, stream: Stream, what: str, verdict: str) -> Committed:
+    """Decide about what is parked, as `wordtide resolve` does."""
+    source = place.source(stream)
+    try:
+        return resolve(stream, source, place.table(stream), what, Decision(Verdict(verdict), "ann", "checked"))
+    finally:
+        source.close()
+
+
+def replace(place: Place, stream: Stream, name: str, content: bytes) -> None:
+    """Put another file under a landed file's name."""
+    storage, root = place.landing(stream)
+    storage.delete(f"{root}/{name}")
+    place.land(stream, name, content)
 
 
 def open_to_append(client: Client, path: str) -> FileWriter:

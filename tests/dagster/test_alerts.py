@@ -8,10 +8,7 @@ import pytest
 
 from tests.alerts.receivers import MailBox, Webhook, running
 from tests.dagster.support import by_hand, definitions, instance
-from tests.support import Place
-from wordtide.batch import Decision, Verdict
-from wordtide.config import Stream
-from wordtide.repair.resolve import resolve
+from tests.support import decide
 
 KEY = dg.AssetKey(["s", "word_counts"])
 
@@ -52,12 +49,6 @@ def news(hook: Webhook) -> list[tuple[str, str]]:
     return [(body["kind"], body["state"]) for body in hook.taken]
 
 
-def decide_to_skip(place: Place, stream: Stream, what: str) -> None:
-    source = place.source(stream)
-    resolve(stream, source, place.table(stream), what, Decision(Verdict.SKIP, "me"))
-    source.close()
-
-
 def test_what_is_parked_is_told_once_with_what_to_do_until_it_is_decided(place, webhook, home):
     stream = place.folder_stream(engine="local")
     bad = place.land(stream, "bad.gz", b"not gzip at all")
@@ -70,7 +61,7 @@ def test_what_is_parked_is_told_once_with_what_to_do_until_it_is_decided(place, 
     assert news(webhook) == [("parked", "alarm")]
     assert bad in webhook.taken[0]["what"]
     assert "wordtide resolve s WHAT" in webhook.taken[0]["text"]
-    decide_to_skip(place, stream, bad)
+    decide(place, stream, bad, "skip")
     sensor.tick()
     sensor.tick()
     assert news(webhook) == [("parked", "alarm"), ("parked", "resolved")]

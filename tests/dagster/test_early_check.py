@@ -11,10 +11,8 @@ import pytest
 
 from assets.word_counts import FOLLOW_TAG
 from tests.dagster.support import definitions, instance, tick
-from tests.support import Place, wait_until
-from wordtide.batch import Decision, Verdict
+from tests.support import Place, decide, wait_until
 from wordtide.config import Stream
-from wordtide.repair.resolve import resolve
 
 KEY = dg.AssetCheckKey(dg.AssetKey(["s", "word_counts"]), "nothing_parked")
 
@@ -61,7 +59,7 @@ def test_a_run_that_goes_on_shows_its_check_and_ends_when_it_is_no_longer_so(pla
         with a_following_run(place, stream, home) as run:
             wait_until("a check that passed", lambda: shown(home)[0] == "SUCCEEDED")
             assert run.is_alive()
-            place.land(stream, "bad.txt.gz", b"not gzip at all")
+            bad = place.land(stream, "bad.txt.gz", b"not gzip at all")
             place.land(stream, "more.txt", b"b")
         assert shown(home)[0] == "SUCCEEDED"
         assert tick(definitions(place, stream), stream, home).run_requests, "nobody says that something is parked"
@@ -69,30 +67,20 @@ def test_a_run_that_goes_on_shows_its_check_and_ends_when_it_is_no_longer_so(pla
             wait_until("a check that failed", lambda: shown(home)[0] == "FAILED")
             assert "bad.txt.gz" in shown(home)[1]
             assert run.is_alive()
-            _leave_out(place, stream, "bad.txt.gz")
+            decide(place, stream, bad, "skip")
         assert tick(definitions(place, stream), stream, home).run_requests, "nobody says that it is over"
     assert place.counted(stream) == {"a": 1, "b": 2}
 
 
 def test_a_decision_while_nothing_runs_starts_a_run_whose_check_passes(place: Place, stream: Stream) -> None:
-    place.land(stream, "bad.txt.gz", b"not gzip at all")
+    bad = place.land(stream, "bad.txt.gz", b"not gzip at all")
     defs = definitions(place, stream)
     with instance() as home:
         assert defs.resolve_job_def("s_drain").execute_in_process(instance=home).success
         assert shown(home)[0] == "FAILED"
         assert tick(defs, stream, home).skip_reason.skip_message == "nothing waits"
-        _leave_out(place, stream, "bad.txt.gz")
+        decide(place, stream, bad, "skip")
         assert tick(defs, stream, home).run_requests
         assert defs.resolve_job_def("s_drain").execute_in_process(instance=home).success
         assert shown(home)[0] == "SUCCEEDED"
         assert tick(defs, stream, home).skip_reason.skip_message == "nothing waits"
-
-
-def _leave_out(place: Place, stream: Stream, name: str) -> None:
-    source = place.source(stream)
-    try:
-        (what,) = place.table(stream).snapshot().ledger.parked
-        assert what.endswith(name)
-        resolve(stream, source, place.table(stream), what, Decision(Verdict("skip"), "ann", "checked"))
-    finally:
-        source.close()

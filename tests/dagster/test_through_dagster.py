@@ -12,7 +12,9 @@ from tests.support import (
     assert_contiguous,
     assert_numbered,
     create_topic,
+    decide,
     delete_records,
+    replace,
     some_lines,
     unique,
     words_of,
@@ -180,6 +182,30 @@ def test_a_long_unreported_past_is_one_summary_and_the_newest_singly(place, monk
         (None, 4, 4),
         (None, 5, 5),
     ]
+
+
+def test_a_correction_is_a_version_of_its_own_until_the_position_moves(place):
+    stream = place.folder_stream(engine="local")
+    path = place.land(stream, "a.txt", b"one two two")
+    defs = definitions(place, stream)
+    with instance() as home:
+
+        def run() -> list[str]:
+            before = len(events(home, stream))
+            assert by_hand(defs, stream, home).success
+            return [event.tags["dagster/data_version"] for event in events(home, stream)[before:]]
+
+        assert run() == ["1 files", "1 files"]
+        replace(place, stream, "a.txt", b"one one")
+        assert run() == ["1 files", "1 files"]
+        decide(place, stream, path, "recount")
+        corrected = "1 files, corrected by batch 3"
+        assert run() == [corrected, corrected]
+        assert run() == [corrected]
+        assert status(defs, home, KEY) == "FRESH"
+        place.land(stream, "b.txt", b"three")
+        assert run() == ["2 files", "2 files"]
+    assert +place.counted(stream) == {"one": 2, "three": 1}
 
 
 def test_a_summary_that_is_the_newest_event_is_not_reported_again(place, monkeypatch):

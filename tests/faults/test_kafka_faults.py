@@ -24,6 +24,7 @@ from tests.support import (
     assert_contiguous,
     assert_numbered,
     create_topic,
+    decide,
     delete_records,
     delete_topic,
     produce,
@@ -33,26 +34,16 @@ from tests.support import (
     wait_until,
     words_of,
 )
-from wordtide.batch import Decision, Verdict
 from wordtide.config import Stream
 from wordtide.drain import Step, Summary
 from wordtide.embedded.cluster import ClusterAddress
 from wordtide.errors import DecisionRefused, SourceUnavailable
 from wordtide.planning.pace import Pace
 from wordtide.reading.kafka import KafkaReader
-from wordtide.repair.resolve import resolve
 from wordtide.sources.kafka import KafkaTopic
 
 ONE_BY_ONE = {"batch.num.messages": "1"}
 """A batch a record, so that a broker's log can be cut anywhere."""
-
-
-def decide(place: Place, stream: Stream, what: str, verdict: str) -> None:
-    source = place.source(stream)
-    try:
-        resolve(stream, source, place.table(stream), what, Decision(Verdict(verdict), "ann", "looked at it"))
-    finally:
-        source.close()
 
 
 def follow(place: Place, stream: Stream) -> Summary:

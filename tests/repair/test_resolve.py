@@ -13,8 +13,10 @@ from tests.support import (
     add_partitions,
     assert_numbered,
     create_topic,
+    decide,
     delete_records,
     delete_topic,
+    replace,
     some_lines,
     topic_of,
     words_of,
@@ -23,14 +25,6 @@ from wordtide.batch import Committed, Decision, Status, Verdict
 from wordtide.config import Stream
 from wordtide.errors import DecisionRefused
 from wordtide.repair.resolve import resolve
-
-
-def decide(place: Place, stream: Stream, what: str, verdict: str) -> Committed:
-    source = place.source(stream)
-    try:
-        return resolve(stream, source, place.table(stream), what, Decision(Verdict(verdict), "ann", "checked"))
-    finally:
-        source.close()
 
 
 def last_row(place: Place, stream: Stream) -> dict[str, Any]:
@@ -113,12 +107,6 @@ def folder(request: pytest.FixtureRequest, place: Place) -> Stream:
     return place.folder_stream(
         landing=f"hdfs:///{place.folder.name}-landing", tables="hdfs:///tables/" + place.folder.name
     )
-
-
-def replace(place: Place, stream: Stream, name: str, content: bytes) -> None:
-    storage, root = place.landing(stream)
-    storage.delete(f"{root}/{name}")
-    place.land(stream, name, content)
 
 
 def test_a_replaced_file_is_recounted_by_signed_differences(place: Place, folder: Stream) -> None:

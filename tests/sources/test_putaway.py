@@ -11,12 +11,12 @@ import pytest
 from hdfs_native import Client
 
 import wordtide.sources.landing
-from tests.support import Place, assert_numbered, open_to_append, unique, words_of
-from wordtide.batch import Committed, Decision, Verdict
+from tests.support import Place, assert_numbered, decide, open_to_append, unique, words_of
+from wordtide.batch import Committed
 from wordtide.config import Stream
 from wordtide.errors import ConfigError, DecisionRefused, WordtideError
 from wordtide.repair.recount import find_published, recount
-from wordtide.repair.resolve import existing, resolve
+from wordtide.repair.resolve import existing
 from wordtide.sources.landing import LandingFolder
 from wordtide.sources.putaway import STAGING, PutAway
 from wordtide.storage import FileInfo, Storage, storage_for
@@ -98,11 +98,6 @@ class Killed(RuntimeError):
 
 def killed(*_arguments: Any) -> None:
     raise Killed
-
-
-def decide(place: Place, stream: Stream, what: str, verdict: str) -> Committed:
-    source = place.source(stream)
-    return resolve(stream, source, place.table(stream), what, Decision(Verdict(verdict), "ann"))
 
 
 def test_keep_is_the_default_and_touches_nothing(corner: Corner) -> None:
