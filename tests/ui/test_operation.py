@@ -73,6 +73,8 @@ def test_a_run_that_is_terminated_ends_as_canceled_and_the_next_takes_the_rest(p
     stream, lines = platform.streams["endless"], some_lines(1000)
     (run,) = eventually("a run drains", lambda: platform.runs("endless"))
     eventually("it has founded the table", lambda: platform.place.table(stream).open())
+    page.goto("/assets/endless/word_counts?view=checks")
+    expect(page.get_by_text("Passed", exact=True).first).to_be_visible()
     page.goto(f"/runs/{run.run_id}")
     platform.place.produce(stream, lines)
     eventually("some batches are there", lambda: len(platform.place.ledger(stream)) > 3)
