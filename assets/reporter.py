@@ -65,7 +65,7 @@ class Told:
     through: int
     source: SourceVersion
     newest: tuple[tuple[int, int], ...]
-    version: str | None = None
+    version: str | None
 
 
 def pause(events: int, since_last: float) -> float:
