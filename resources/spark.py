@@ -7,14 +7,24 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import grpc
 from dagster_pyspark import LazyPySparkResource
+from py4j.protocol import Py4JError
 from pydantic import Field
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+from pyspark.sql.connect.client.core import DefaultChannelBuilder
+from pyspark.sql.connect.client.retries import DefaultPolicy
 
 import wordtide
+from wordtide.counting.spark import spark_reason
 from wordtide.embedded.java import find_java
 from wordtide.errors import EnvironmentProblem
+
+CONNECT_SECONDS = 20.0
+"""How long a Connect server may take to answer."""
+CONNECT_RETRIES = 6
+"""How often a call to a Connect server is tried again: for a minute, where Spark's own fifteen take ten minutes."""
 
 
 class SparkResource(LazyPySparkResource):
@@ -75,15 +85,48 @@ class SparkResource(LazyPySparkResource):
         builder = SparkSession.builder
         for key, value in self.settings().items():
             builder = builder.config(key, value)
-        where = self.connect_url() or self.master_url()
         try:
+            if self.connect_url():
+                _wait_for_connect(self.connect_url())
             session = builder.getOrCreate()
+            if self.connect_url():
+                # A server that goes away would otherwise hold the drain, and then the end of the process as well.
+                session.client.set_retry_policies([DefaultPolicy(max_retries=CONNECT_RETRIES)])
             if self.connect_url() or not self.master_url().startswith("local"):
                 session.addArtifacts(str(_package()), pyfile=True)
-        except (PySparkException, OSError, RuntimeError) as error:
-            detail = " ".join(str(error).split())[:200]
-            raise EnvironmentProblem(f"Spark at {where} does not start: {detail}") from error
+        except (PySparkException, Py4JError, OSError, RuntimeError, ValueError) as error:
+            raise EnvironmentProblem(
+                f"Spark at {self._where()} does not start: {spark_reason(error)}; {self._advice()}"
+            ) from error
         self._spark_session = session
+
+    def _where(self) -> str:
+        # Behind the semicolon of a Connect URL there may be a token.
+        return self.connect_url().partition(";")[0] or self.master_url()
+
+    def _advice(self) -> str:
+        if self.connect_url():
+            return "start that Spark Connect server, or correct or unset WORDTIDE_SPARK_REMOTE (sc://host:port)"
+        if self.master_url() == "local[*]":
+            return "the run's stderr says more"
+        return (
+            "start that master, or correct or unset WORDTIDE_SPARK_MASTER (spark://host:port, yarn, k8s://…, local[*])"
+        )
+
+
+def _wait_for_connect(url: str) -> None:
+    """Return when a server answers at a Connect URL; left to itself the session would try for ten minutes.
+
+    Raises:
+        TimeoutError: None does.
+    """
+    channel = DefaultChannelBuilder(url).toChannel()
+    try:
+        grpc.channel_ready_future(channel).result(CONNECT_SECONDS)
+    except grpc.FutureTimeoutError:
+        raise TimeoutError(f"nothing answers there within {CONNECT_SECONDS:.0f} s") from None
+    finally:
+        channel.close()
 
 
 def _package() -> Path:

@@ -6,7 +6,9 @@ import os
 
 import pytest
 
+import resources.spark
 from resources import SparkResource
+from wordtide.errors import EnvironmentProblem
 
 
 @pytest.mark.parametrize(
@@ -20,3 +22,35 @@ def test_only_a_local_master_uses_this_machines_cores(master: str, remote: str, 
 
 def test_more_tasks_than_cores_are_no_more_cores() -> None:
     assert SparkResource(parallelism=10_000).own_cores() == os.cpu_count()
+
+
+def refusal(spark: SparkResource) -> str:
+    with pytest.raises(EnvironmentProblem) as refused:
+        spark.spark_session  # noqa: B018 (starts it)
+    line = str(refused.value)
+    assert "\n" not in line
+    return line
+
+
+def test_a_connect_server_that_is_not_there_is_named_soon_and_without_its_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Left to itself Spark's client tries for ten minutes, and again when the process ends.
+    monkeypatch.setattr(resources.spark, "CONNECT_SECONDS", 1.0)
+    line = refusal(SparkResource(remote="sc://127.0.0.1:1/;token=geheim"))
+    assert "Spark at sc://127.0.0.1:1/ does not start: nothing answers there within 1 s" in line
+    assert "WORDTIDE_SPARK_REMOTE" in line
+    assert "geheim" not in line
+
+
+@pytest.mark.parametrize("url", ["sc:/127.0.0.1:1", "sc://h:port", "http://h:1"])
+def test_a_connect_url_that_is_none_is_named(url: str) -> None:
+    line = refusal(SparkResource(remote=url))
+    assert line.startswith(f"Spark at {url} does not start: ")
+    assert "WORDTIDE_SPARK_REMOTE (sc://host:port)" in line
+
+
+def test_a_master_url_that_is_none_is_one_line_and_not_javas_stack() -> None:
+    line = refusal(SparkResource(master="spark://127.0.0.1"))
+    assert "does not start: SparkException: Invalid master URL: spark://127.0.0.1; " in line
+    assert "WORDTIDE_SPARK_MASTER" in line

@@ -60,37 +60,63 @@ def server(log: Path, *arguments: str) -> Iterator[None]:
                 process.wait(20)
 
 
+DEPLOY = "org.apache.spark.deploy"
+LOCAL = ("--host", "127.0.0.1", "--port", "0", "--webui-port", "0")
+
+
 @pytest.fixture
-def master(tmp_path: Path) -> Iterator[str]:
-    """The address of a master that two workers have joined."""
-    with ExitStack() as running:
-        log = tmp_path / "master.log"
-        deploy = "org.apache.spark.deploy"
-        local = ("--host", "127.0.0.1", "--port", "0", "--webui-port", "0")
-        running.enter_context(server(log, f"{deploy}.master.Master", *local))
+def lonely_master(tmp_path: Path) -> Iterator[str]:
+    """The address of a master without workers."""
+    log = tmp_path / "master.log"
+    with server(log, f"{DEPLOY}.master.Master", *LOCAL):
         started = re.compile(r"Starting Spark master at (spark://127\.0\.0\.1:\d+)")
         (address,) = wait_until("the master listens", lambda: started.findall(log.read_text()), 60)
-        for number in (1, 2):
-            size = ("--cores", "1", "--memory", "1g", "--work-dir", str(tmp_path / f"work{number}"))
-            worker = tmp_path / f"worker{number}.log"
-            running.enter_context(server(worker, f"{deploy}.worker.Worker", *local, *size, address))
-        wait_until("two workers joined", lambda: log.read_text().count("Registering worker") == 2, 60)
         yield address
 
 
-def test_two_workers_count_what_was_sent(place: Place, master: str) -> None:
-    stream = place.topic_stream(partitions=2, engine="spark")
-    lines = some_lines(3000)
-    place.produce(stream, lines)
-    ended = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(place.folder / "streams.yaml"), place.cluster.kafka, master],
+@pytest.fixture
+def master(lonely_master: str, tmp_path: Path) -> Iterator[str]:
+    """The address of a master that two workers have joined."""
+    log = tmp_path / "master.log"
+    with ExitStack() as running:
+        for number in (1, 2):
+            size = ("--cores", "1", "--memory", "1g", "--work-dir", str(tmp_path / f"work{number}"))
+            worker = tmp_path / f"worker{number}.log"
+            running.enter_context(server(worker, f"{DEPLOY}.worker.Worker", *LOCAL, *size, lonely_master))
+        wait_until("two workers joined", lambda: log.read_text().count("Registering worker") == 2, 60)
+        yield lonely_master
+
+
+def drained(place: Place, master: str, script: str = SCRIPT) -> subprocess.CompletedProcess[str]:
+    """Run a drain in a process of its own, whose Spark is at a master."""
+    return subprocess.run(
+        [sys.executable, "-c", script, str(place.folder / "streams.yaml"), place.cluster.kafka, master],
         cwd=PROJECT_ROOT,
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=240,
     )
+
+
+def test_two_workers_count_what_was_sent(place: Place, master: str) -> None:
+    stream = place.topic_stream(partitions=2, engine="spark")
+    lines = some_lines(3000)
+    place.produce(stream, lines)
+    ended = drained(place, master)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert "executors 2" in ended.stdout
     assert place.counted(stream) == words_of(lines)
     assert [row["engine"] for row in place.ledger(stream)] == [None, "spark"], topic_of(stream)
+
+
+def test_a_master_without_workers_ends_the_drain_instead_of_holding_it_for_ever(
+    place: Place, lonely_master: str
+) -> None:
+    stream = place.topic_stream(partitions=1, engine="spark")
+    place.produce(stream, ["a b"])
+    impatient = "import wordtide.counting.spark\nwordtide.counting.spark.IDLE_SECONDS = 2\n" + SCRIPT
+    ended = drained(place, lonely_master, impatient)
+    line = ended.stderr.strip().splitlines()[-1]
+    assert f"no executor of Spark at {lonely_master} worked on batch 1 for 2 s" in line, ended.stderr[-3000:]
+    assert [row["status"] for row in place.ledger(stream)] == ["founded"]

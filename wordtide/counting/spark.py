@@ -11,9 +11,12 @@ from __future__ import annotations
 import base64
 import json
 import pickle
+import re
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
 
 from wordtide.batch import (
     Aside,
@@ -43,10 +47,13 @@ from wordtide.table.files import write_counts
 from wordtide.table.ledger import merge_proofs
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql.connect.session import SparkSession as ConnectSession
 
 PIECES_A_TASK = 2
 """More pieces balance better, fewer make smaller partials."""
+
+IDLE_SECONDS = 120.0
+"""How long a batch may wait for an executor, whether none has come yet or all have gone."""
 
 _ROWS = pa.schema([("window", pa.int64()), ("word", pa.string()), ("count", pa.int64())])
 # A row holds either count rows of one share, as an Arrow message, or news from a task: proofs, or what ended it.
@@ -88,13 +95,65 @@ class SparkEngine:
         )
         together = partials.repartitionById(self._tasks, "share")
         try:
-            rows = together.mapInArrow(_WriteSums(target), _RESULT_DDL).collect()
+            with _given_up_if_idle(spark, f"batch {batch.number}"):
+                rows = together.mapInArrow(_WriteSums(target), _RESULT_DDL).collect()
         except (PySparkException, Py4JError, OSError) as error:
-            detail = " ".join(str(error).split())[:300]
-            raise EnvironmentProblem(f"Spark failed while batch {batch.number} was counted: {detail}") from error
+            raise EnvironmentProblem(
+                f"Spark failed while batch {batch.number} was counted: {spark_reason(error)}"
+            ) from error
         after_read()
         news = [(row["what"], json.loads(row["json"])) for row in rows]
         return _summed(batch, news, len(pieces), time.monotonic() - started)
+
+
+@contextmanager
+def _given_up_if_idle(spark: SparkSession | ConnectSession, what: str) -> Iterator[None]:
+    """Cancel the block's jobs when no executor works on them: left to itself Spark waits for one for ever.
+
+    Raises:
+        EnvironmentProblem: None did, for `IDLE_SECONDS`.
+    """
+    if not isinstance(spark, SparkSession):
+        # Over Connect the executors are the server's business, and it does not say what they do.
+        yield
+        return
+    context = spark.sparkContext
+    ended = threading.Event()
+    given_up = threading.Event()
+
+    def watch() -> None:
+        tracker = context.statusTracker()
+        worked = time.monotonic()
+        while not ended.wait(1.0):
+            stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+            if not stages or any(stage and stage.numActiveTasks for stage in stages):
+                worked = time.monotonic()
+            elif time.monotonic() - worked >= IDLE_SECONDS:
+                given_up.set()
+                context.cancelAllJobs()
+                return
+
+    watcher = threading.Thread(target=watch, name="spark-idle", daemon=True)
+    watcher.start()
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        if not given_up.is_set():
+            raise
+        raise EnvironmentProblem(
+            f"no executor of Spark at {context.master} worked on {what} for {IDLE_SECONDS:.0f} s: start workers there,"
+            " or see whether they have the cores and the memory free that are asked for. Nothing was published"
+        ) from error
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def spark_reason(error: Exception) -> str:
+    """Return what an error of Spark's says, in one line and without Java's stack."""
+    # Py4J names the call first; the exception stands in a line of its own, after a colon.
+    thrown = re.search(r"^: (?:[a-z]\w*\.)*(.+)", str(error), re.MULTILINE)
+    return " ".join((thrown[1] if thrown else str(error)).split())[:300]
 
 
 @dataclass(frozen=True, slots=True)
