@@ -1,13 +1,21 @@
 import hashlib
 import os
+import signal
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
+from tests.support import wait_until
+from wordtide.config import PROJECT_ROOT
 from wordtide.embedded import jars
 from wordtide.embedded.java import find_java
+from wordtide.embedded.locks import exclusive
 from wordtide.embedded.progress import FetchProgress
 from wordtide.errors import ConfigError, EnvironmentProblem
 
@@ -141,6 +149,66 @@ def test_without_a_network_one_line_says_what_to_do(tmp_path: Path, monkeypatch:
     with pytest.raises(EnvironmentProblem, match=r"cannot fetch the servers' jars \(.+\): check the network") as caught:
         jars.server_jars(find_java())
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def fetching(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path, int]]:
+    """A `wordtide up` that fetches with a Java that does nothing, its cache, and that Java's process id."""
+    java = tmp_path / "java" / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = -version ] && echo \'openjdk version "17"\' >&2 && exit\n'
+        f"echo $$ > {tmp_path}/pid.new && mv {tmp_path}/pid.new {tmp_path}/pid && exec sleep 60\n"
+    )
+    java.chmod(0o755)
+    (tmp_path / "streams.yaml").write_text("streams: {}\n")
+    cache = tmp_path / "cache"
+    places = {"JAVA_HOME": tmp_path / "java", "WORDTIDE_CACHE": cache, "WORDTIDE_STREAMS": tmp_path / "streams.yaml"}
+    environment = {**os.environ, **{name: str(place) for name, place in places.items()}}
+    environment.pop("WORDTIDE_HOME", None)
+    up = subprocess.Popen([sys.executable, "-m", "wordtide.cli.main", "up"], env=environment, cwd=PROJECT_ROOT)
+    child = None
+    try:
+        child = int(wait_until("Ivy runs", lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+        yield up, cache, child
+    finally:
+        up.kill()
+        up.wait()
+        if child is not None:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+
+
+def test_a_fetch_that_is_told_to_end_leaves_nothing_behind(
+    fetching: tuple[subprocess.Popen[bytes], Path, int],
+) -> None:
+    up, cache, child = fetching
+    up.send_signal(signal.SIGTERM)
+    assert up.wait(20) == 130
+    assert not list((cache / "jars").glob(".arriving-*"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_fetch_that_was_killed_is_waited_for_and_cleared_away(
+    fetching: tuple[subprocess.Popen[bytes], Path, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up, cache, child = fetching
+    up.kill()
+    up.wait()
+    [abandoned] = (cache / "jars").glob(".arriving-*")
+    # Two of them in one Ivy cache made each other fail.
+    with pytest.raises(EnvironmentProblem, match="has held"), exclusive(cache / "fetch.lock", timeout=0, holder="x"):
+        pass
+    os.kill(child, signal.SIGKILL)
+    monkeypatch.setenv("WORDTIDE_CACHE", str(cache))
+    monkeypatch.setenv("WORDTIDE_IVY_SETTINGS", str(cache / "nothing.xml"))
+    with exclusive(cache / "fetch.lock", timeout=20, holder="x"):
+        pass
+    with pytest.raises(ConfigError):
+        jars.server_jars(find_java())
+    assert not abandoned.exists()
 
 
 def test_an_ivy_settings_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

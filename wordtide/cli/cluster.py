@@ -8,6 +8,7 @@ import os
 import click
 
 from wordtide.cli.progress import progress
+from wordtide.cli.signals import Interrupts
 from wordtide.config import home
 from wordtide.embedded import cluster
 
@@ -20,7 +21,9 @@ def up(as_json: bool) -> None:
     """Start a Kafka broker and an HDFS in the background; both answer when this returns."""
     if cluster.read_address(home()) is None:
         click.echo(f"starting Kafka and HDFS in {home()}", err=True)
-    address = cluster.up(home(), waiting=progress)
+    with Interrupts():
+        # Told to end, it takes Ivy and half started servers with it.
+        address = cluster.up(home(), waiting=progress)
     if as_json:
         click.echo(_json(address.kafka, address.hdfs))
     else:

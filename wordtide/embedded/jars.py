@@ -29,6 +29,7 @@ FETCH_TIMEOUT = 600.0
 _SETTINGS = "WORDTIDE_IVY_SETTINGS"
 _ADVICE = f"check the network, or name an ivysettings.xml with your mirror in {_SETTINGS}"
 
+_ARRIVING = ".arriving-"
 _HADOOP = "3.5.0"
 _FROM_PYSPARK = (
     f"hadoop-client-api-{_HADOOP}",
@@ -146,10 +147,12 @@ def _fetched(java: Path, jars: _Jars) -> tuple[Path, dict[str, str]]:
     # Another lock, another folder: two versions of Wordtide share one cache.
     folder = cache / "jars" / hashlib.sha256(lock_text.encode()).hexdigest()[:12]
     if missing_jars(folder, lock):
-        with exclusive(cache / "fetch.lock", timeout=FETCH_TIMEOUT + 60, holder="process that fetches jars"):
+        with exclusive(
+            cache / "fetch.lock", timeout=FETCH_TIMEOUT + 60, holder="process that fetches jars"
+        ) as held:
             missing = missing_jars(folder, lock)
             if missing:
-                _fetch(java, jars, cache, folder, lock, missing)
+                _fetch(java, jars, cache, folder, lock, missing, held)
                 missing_jars(folder, lock)
     return folder, lock
 
@@ -210,11 +213,16 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _fetch(java: Path, jars: _Jars, cache: Path, folder: Path, lock: dict[str, str], missing: list[str]) -> None:
+def _fetch(
+    java: Path, jars: _Jars, cache: Path, folder: Path, lock: dict[str, str], missing: list[str], lock_file: int
+) -> None:
     """Retrieve all jars into a temporary folder, verify them there, move the missing ones to their place."""
     folder.mkdir(parents=True, exist_ok=True)
+    for abandoned in folder.parent.glob(f"{_ARRIVING}*"):
+        # Whoever made it was killed: we hold the lock.
+        shutil.rmtree(abandoned, ignore_errors=True)
     with _temporary_folder(folder.parent) as arriving:
-        _run_ivy(java, jars, cache, arriving, len(lock))
+        _run_ivy(java, jars, cache, arriving, len(lock), lock_file)
         for name in missing:
             file = arriving / name
             if not file.exists():
@@ -228,7 +236,7 @@ def _fetch(java: Path, jars: _Jars, cache: Path, folder: Path, lock: dict[str, s
             (arriving / name).replace(folder / name)
 
 
-def _run_ivy(java: Path, jars: _Jars, cache: Path, target: Path, total: int) -> None:
+def _run_ivy(java: Path, jars: _Jars, cache: Path, target: Path, total: int, lock_file: int) -> None:
     ivy = _one(_pyspark_jars(), "ivy-*")
     settings = os.environ.get(_SETTINGS)
     if settings and not Path(settings).is_file():
@@ -252,6 +260,8 @@ def _run_ivy(java: Path, jars: _Jars, cache: Path, target: Path, total: int) -> 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            # If we are killed it works on for a while; until it ends no other may fill the same cache.
+            pass_fds=(lock_file,),
         )
         try:
             _follow(process, reading, progress, jars.what)
@@ -321,7 +331,7 @@ def _one(folder: Path, pattern: str) -> Path:
 
 @contextmanager
 def _temporary_folder(parent: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix=".arriving-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=_ARRIVING, dir=parent))
     try:
         yield folder
     finally:
@@ -338,6 +348,6 @@ def _read_stamps(file: Path) -> dict[str, list[int | str]]:
 
 
 def _write_atomically(file: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".arriving-", delete=False) as arriving:
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=_ARRIVING, delete=False) as arriving:
         arriving.write(text)
     Path(arriving.name).replace(file)

@@ -13,13 +13,16 @@ from wordtide.errors import EnvironmentProblem
 
 
 @contextmanager
-def exclusive(path: Path, *, timeout: float, holder: str) -> Iterator[None]:
+def exclusive(path: Path, *, timeout: float, holder: str) -> Iterator[int]:
     """Hold the lock file `path`, alone among all processes and threads of this machine.
 
     Args:
         path: the lock file; created, and left in place (removing it would let two holders in).
         timeout: seconds to wait for another holder.
         holder: who the other one can be, for the error's text, e.g. "`wordtide up` or `down`".
+
+    Yields:
+        Its descriptor; a child that inherits it holds the lock on when its parent has died.
 
     Raises:
         EnvironmentProblem: another holder did not finish in time.
@@ -38,6 +41,6 @@ def exclusive(path: Path, *, timeout: float, holder: str) -> Iterator[None]:
                         f"another {holder} has held {path} for {timeout:.0f} s: wait for it or end it, then try again"
                     ) from None
                 time.sleep(0.05)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
