@@ -147,9 +147,7 @@ def _fetched(java: Path, jars: _Jars) -> tuple[Path, dict[str, str]]:
     # Another lock, another folder: two versions of Wordtide share one cache.
     folder = cache / "jars" / hashlib.sha256(lock_text.encode()).hexdigest()[:12]
     if missing_jars(folder, lock):
-        with exclusive(
-            cache / "fetch.lock", timeout=FETCH_TIMEOUT + 60, holder="process that fetches jars"
-        ) as held:
+        with exclusive(cache / "fetch.lock", timeout=FETCH_TIMEOUT + 60, holder="process that fetches jars") as held:
             missing = missing_jars(folder, lock)
             if missing:
                 _fetch(java, jars, cache, folder, lock, missing, held)
