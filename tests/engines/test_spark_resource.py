@@ -1,8 +1,10 @@
-"""What the Spark resource says of itself without starting a session."""
+"""What the Spark resource says of itself, and of a Spark that is not there."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -51,6 +53,9 @@ def test_a_connect_url_that_is_none_is_named(url: str) -> None:
 
 
 def test_a_master_url_that_is_none_is_one_line_and_not_javas_stack() -> None:
-    line = refusal(SparkResource(master="spark://127.0.0.1"))
+    # In a process of its own: where a session is running already, Spark gives that one and looks at no URL.
+    program = "from resources import SparkResource; SparkResource(master='spark://127.0.0.1').spark_session"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    line = ended.stderr.strip().splitlines()[-1]
     assert "does not start: SparkException: Invalid master URL: spark://127.0.0.1; " in line
     assert "WORDTIDE_SPARK_MASTER" in line
