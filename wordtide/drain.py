@@ -153,7 +153,8 @@ class Drain:
             WordtideError: One line; everything committed so far stays.
         """
         summary = Summary()
-        self._snapshot()
+        # Now, so that no batch is counted in vain; `commit` makes sure.
+        self._table.bring_up_to_date(self._snapshot())
         self._tidy()
         if pace.by_hand:
             self._source.fix_ends()

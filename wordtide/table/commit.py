@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ from wordtide.table.ledger import Ledger, batch_row, describe, fingerprint, foun
 from wordtide.table.panics import PANICKED, panics_as_errors
 from wordtide.table.rows import catch_up, read_batch_rows
 from wordtide.table.schema import FORMAT, PARTITION_BY, SCHEMA
+from wordtide.table.upgrade import missing_columns
+
+log = logging.getLogger("wordtide")
 
 BATCH_APP = "wordtide/batch"
 """The ``txn`` id whose version is the last batch number."""
@@ -100,6 +104,7 @@ class WordCounts:
         self.uri = uri
         self.storage = storage
         self.root = root
+        self._up_to_date: str | None = None
 
     def snapshot(self, known: Ledger | None = None) -> Snapshot | None:
         """Open the table at its newest version, or return None where there is none.
@@ -197,6 +202,33 @@ class WordCounts:
         self.sync_log(0)
         return founders == [attempt]
 
+    def bring_up_to_date(self, snapshot: Snapshot) -> bool:
+        """Add the columns that a table of an older Wordtide lacks; return whether the snapshot is outdated by that.
+
+        Raises:
+            WordtideError: The commit failed.
+        """
+        if self._up_to_date == snapshot.ledger.table_id:
+            return False
+        version = snapshot.version
+        try:
+            with panics_as_errors():
+                missing = missing_columns(snapshot.handle)
+                if missing:
+                    snapshot.handle.alter.add_columns(missing)
+        except CommitFailedError as error:
+            # Another writer's change of metadata, most likely the same one: the next snapshot shows it.
+            log.info("table %s: columns were not added: %s", self.uri, error)
+            return True
+        except (DeltaError, OSError) as error:
+            raise self._unreachable(error) from error
+        self._up_to_date = snapshot.ledger.table_id
+        if missing:
+            # The handle has moved on with this commit.
+            self.sync_log(version + 1)
+            log.info("table %s: columns of this Wordtide added", self.uri)
+        return bool(missing)
+
     def commit(self, snapshot: Snapshot, batch: Batch, counted: Counted | None, run_id: str) -> Committed:
         """Publish a batch: counts, ledger row and positions in one Delta version.
 
@@ -221,6 +253,9 @@ class WordCounts:
         committed_at = utc_now()
         if not timedelta(0) <= committed_at - batch.planned_at < STALE_PLAN:
             raise PlanAgain(f"batch {batch.number} was planned at {batch.planned_at}, too long ago")
+        if self.bring_up_to_date(snapshot):
+            # Delta would accept the files, and what the table has no columns for would be lost.
+            raise PlanAgain(f"table {self.uri} was written by an older Wordtide; its new columns are there now")
         row = batch_row(batch, counted, run_id, committed_at)
         ledger_file = write_batch_row(self.storage, self.root, row, batch.planned_at.date())
         files = [*(counted.files if counted else ()), ledger_file]

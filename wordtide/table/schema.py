@@ -6,6 +6,15 @@ import pyarrow as pa
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
+OF_ANY_KIND = [
+    ("key", pa.string()),  # the split's name
+    ("items", pa.int64()),  # records, lines, rows … counted
+    ("digest", pa.string()),  # of its content
+    ("file_id", pa.string()),
+    ("detail", pa.string()),  # a JSON object
+]
+"""Fields for whatever kind of source has none of its own; null where there is nothing to say."""
+
 SPLIT = pa.struct(
     [
         ("topic", pa.string()),
@@ -18,6 +27,7 @@ SPLIT = pa.struct(
         ("mtime", pa.int64()),
         ("lines", pa.int64()),
         ("reason", pa.string()),
+        *OF_ANY_KIND,
     ]
 )
 """Offsets ``[start, end)`` of a partition, or a whole file (length in bytes, mtime in ms since the epoch)."""
@@ -30,6 +40,7 @@ RECORD = pa.struct(
         ("start", pa.int64()),
         ("end", pa.int64()),
         ("reason", pa.string()),
+        *OF_ANY_KIND,
     ]
 )
 """Records put aside: offsets ``[start, end)`` of a partition, or a line's bytes ``[start, end)`` of a file's text."""
