@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.errors import ConfigError
-from wordtide.planning.landing import is_candidate
+from wordtide.planning.names import is_candidate, names_problem
 from wordtide.receivers.address import Server
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -151,16 +151,35 @@ def _after(value: str) -> str:
     return value.strip()
 
 
+def _in_progress(value: str) -> str:
+    if not value.strip() or "/" in value or value.strip("*") == "":
+        raise ValueError(f"{value!r} marks no name; write an ending such as .upload, or a glob such as *.lock.*")
+    return value
+
+
 class LandingSource(_Strict):
     """A folder, local or ``hdfs://``, listed recursively; ``glob`` is relative to it.
 
-    ``after`` says what becomes of a file once it is counted: ``keep``, ``delete`` or ``archive DIR``.
+    ``in_progress``: names of files that are still being written, beside the usual ones (`wordtide.planning.names`);
+    endings, or globs for the whole name. ``after`` says what becomes of a file once it is counted: ``keep``, ``delete``
+    or ``archive DIR``.
     """
 
     path: Location
-    glob: str = Field(default="**/*", min_length=1)
+    glob: str = "**/*"
+    in_progress: tuple[Annotated[str, AfterValidator(_in_progress)], ...] = ()
     min_age: Seconds = 5.0
     after: Annotated[str, AfterValidator(_after)] = "keep"
+
+    @model_validator(mode="after")
+    def _glob_can_match(self) -> LandingSource:
+        try:
+            problem = names_problem(self.glob, self.in_progress)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        if problem is not None:
+            raise ValueError(f"glob {problem}")
+        return self
 
     @property
     def archive(self) -> str | None:
@@ -411,7 +430,7 @@ def parse_streams(text: str, origin: Path) -> dict[str, Stream]:
         if landing and archive and (problem := _archive_problem(archive, landing, tables)):
             raise ConfigError(f"{origin}: streams.{name}.landing.after: {problem}")
         receiver = _receiver(config, origin.parent)
-        if receiver and config.landing and not _takes(config.landing.glob, receiver):
+        if receiver and config.landing and not _takes(config.landing, receiver):
             raise ConfigError(
                 f"{origin}: streams.{name}.landing.glob: {config.landing.glob!r} leaves out what the receiver lands;"
                 " use *.txt, or leave it out"
@@ -439,10 +458,10 @@ def receiver_prefix(receiver: SocketConfig | FlumeConfig) -> str:
     return f"socket-{receiver.server}" if isinstance(receiver, SocketConfig) else "flume"
 
 
-def _takes(glob: str, receiver: SocketConfig | FlumeConfig) -> bool:
+def _takes(landing: LandingSource, receiver: SocketConfig | FlumeConfig) -> bool:
     # As `Lander` makes them.
     plain = re.sub(r"[^A-Za-z0-9]+", "-", receiver_prefix(receiver))
-    return is_candidate(f"{plain}-20260131T235959999Z-0123456789ab-00000001.txt", glob)
+    return is_candidate(f"{plain}-20260131T235959999Z-0123456789ab-00000001.txt", landing.glob, landing.in_progress)
 
 
 def _refuse_two_flumes_at_one_place(streams: dict[str, Stream], origin: Path) -> None:

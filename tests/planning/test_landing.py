@@ -5,13 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wordtide.batch import FileSplit, Parked
-from wordtide.errors import ConfigError
 from wordtide.planning.landing import (
     Compression,
     LandingPlan,
     compression_of,
     cut,
-    is_candidate,
     plan_landing,
 )
 from wordtide.storage import FileInfo
@@ -47,81 +45,6 @@ def file(path: str, length: int = 10, mtime: int = OLD, block: int = BLOCK) -> F
 
 def paths(result: LandingPlan) -> list[str]:
     return [split.path for split in result.splits]
-
-
-@pytest.mark.parametrize(
-    ("path", "glob", "wanted"),
-    [
-        ("a.txt", "**/*", True),
-        ("x/y/a.txt", "**/*", True),
-        ("a.txt", "*", True),
-        ("x/a.txt", "*", False),
-        ("a.txt", "*.txt", True),
-        ("x/a.txt", "*.txt", False),
-        ("a.txt", "**/*.txt", True),
-        ("x/y/a.txt", "**/*.txt", True),
-        ("a.csv", "**/*.txt", False),
-        ("x/a.txt", "x/**/*.txt", True),
-        ("x/y/z/a.txt", "x/**/*.txt", True),
-        ("xx/a.txt", "x/**/*.txt", False),
-        ("x/a/b", "x/**", True),
-        ("y/a", "x/**", False),
-        ("a/x/b/y/c", "**/x/**/y/*", True),
-        ("axb/y/c", "**/x/**/y/*", False),
-        ("ab", "a**b", True),
-        ("a/b", "a**b", False),
-        ("day=1/a", "day=?/a", True),
-        ("day=12/a", "day=?/a", False),
-        ("a/b", "a?b", False),
-        ("a1", "a[0-9]", True),
-        ("ax", "a[0-9]", False),
-        ("ax", "a[!0-9]", True),
-        ("a/b", "a[!0-9]b", False),
-        ("a/b", "a[/]b", False),
-        ("a]", "a[]]", True),
-        ("a^", "a[a^]", True),
-        ("a\\", "a[\\]", True),
-        ("a[", "a[", True),
-        ("a.txt", "a.t+xt", False),
-        ("aXtxt", "a.txt", False),
-        ("two words 100%.txt", "**/*.txt", True),
-        ("line\nend.txt", "*.txt", True),
-        ("x\ny/a.txt", "**/*.txt", True),
-        ("Größe/日本語.txt", "**/日*.txt", True),
-        ("a{b}", "a{b}", True),
-    ],
-)
-def test_the_glob_is_relative_and_only_two_stars_cross_folders(path, glob, wanted):
-    assert is_candidate(path, glob) is wanted
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        ".a", "_a", "_SUCCESS", "x/.a", "x/_a", ".x/a", "_temporary/0/a", "x/_y/z/a", "a._COPYING_", "x/a._COPYING_",
-        "a.tmp", "x/a.tmp", "part-0.inprogress.123", "x/a.inprogress",
-    ],
-)  # fmt: skip
-def test_hidden_and_half_written_names_are_never_candidates(path):
-    assert not is_candidate(path, "**/*")
-
-
-@pytest.mark.parametrize("path", ["a_b", "x_/a", "a.b/c", "tmp", "a.tmp.txt", "a.tmp/b", "x._COPYING_/a"])
-def test_names_that_only_look_like_it_are_candidates(path):
-    assert is_candidate(path, "**/*")
-
-
-def test_a_glob_that_means_nothing_is_refused_in_one_line():
-    with pytest.raises(ConfigError, match=r"^glob 'a\[z-a\]' cannot be understood"):
-        is_candidate("a", "a[z-a]")
-
-
-@given(st.lists(st.text(st.characters(blacklist_characters="/", blacklist_categories=("Cs",)), min_size=1), min_size=1))
-def test_everything_not_hidden_matches_the_default_glob(parts):
-    path = "/".join(parts)
-    hidden = any(part[0] in "._" for part in parts)
-    half_written = parts[-1].endswith(("._COPYING_", ".tmp")) or ".inprogress" in parts[-1]
-    assert is_candidate(path, "**/*") is not (hidden or half_written)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from tests.receivers.support import files_in, names_in
 from tests.support import SECONDS, wait_until
 from wordtide.errors import EnvironmentProblem, SourceUnavailable
-from wordtide.planning.landing import is_candidate
+from wordtide.planning.names import is_candidate
 from wordtide.receivers import landing
 from wordtide.receivers.backoff import Backoff
 from wordtide.receivers.landing import Lander, Limits

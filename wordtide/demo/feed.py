@@ -17,7 +17,7 @@ from wordtide.config import Stream
 from wordtide.connection import KafkaConnection
 from wordtide.demo.text import endless
 from wordtide.errors import WordtideError
-from wordtide.planning.landing import is_candidate
+from wordtide.planning.names import is_candidate
 from wordtide.storage import Storage
 from wordtide.table.ledger import what_of
 

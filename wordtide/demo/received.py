@@ -21,7 +21,7 @@ from wordtide.embedded.jars import flume_jars
 from wordtide.embedded.java import find_java
 from wordtide.embedded.process import ProcessId, launch, stop, telling_line
 from wordtide.errors import EnvironmentProblem
-from wordtide.planning.landing import is_candidate
+from wordtide.planning.names import is_candidate
 from wordtide.receivers.address import Server
 from wordtide.storage import FileInfo, Storage
 
@@ -71,7 +71,7 @@ class ReceivedFeed(Feed):
         super().__init__(stream.name)
         assert stream.receiver is not None
         assert stream.config.landing is not None
-        self._glob = stream.config.landing.glob
+        self._config = stream.config.landing
         self._prefix = "socket-" if isinstance(stream.receiver, SocketConfig) else "flume-"
         self._storage = storage
         self._root = root
@@ -100,7 +100,8 @@ class ReceivedFeed(Feed):
 
     def _landed(self) -> list[FileInfo]:
         files = self._storage.list_files(self._root)
-        return [file for file in files if is_candidate(file.path.removeprefix(f"{self._root}/"), self._glob)]
+        skip, glob, in_progress = len(self._root) + 1, self._config.glob, self._config.in_progress
+        return [file for file in files if is_candidate(file.path[skip:], glob, in_progress)]
 
     def _received(self, file: FileInfo) -> bool:
         return file.path.rpartition("/")[2].startswith(self._prefix)

@@ -17,7 +17,7 @@ from wordtide.config import Stream, is_url
 from wordtide.connection import KafkaConnection
 from wordtide.counting.tokenizer import reference
 from wordtide.errors import SourceUnavailable
-from wordtide.planning.landing import is_candidate
+from wordtide.planning.names import is_candidate
 from wordtide.storage import storage_for
 from wordtide.table.query import counts
 from wordtide.table.rows import read_batch_rows
@@ -132,10 +132,11 @@ def _values(stream: Stream, connection: KafkaConnection, starts: dict[int, int])
 
 def _landed(stream: Stream) -> Iterator[bytes]:
     assert stream.landing is not None
-    assert stream.config.landing is not None
+    landing = stream.config.landing
+    assert landing is not None
     storage, root = storage_for(stream.landing, hdfs_address() if is_url(stream.landing) else None)
     for file in storage.list_files(root):
-        if is_candidate(file.path.removeprefix(f"{root}/"), stream.config.landing.glob):
+        if is_candidate(file.path.removeprefix(f"{root}/"), landing.glob, landing.in_progress):
             data = b"".join(storage.read_range(file.path, 0, file.length))
             # bytes.splitlines ends a line at \n, \r\n and lone \r, and at nothing else.
             yield from _unpacked(file.path, data).splitlines()

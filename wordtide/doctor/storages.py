@@ -22,7 +22,7 @@ from wordtide.doctor.brokers import unreachable
 from wordtide.doctor.decide import TOLERATED_SECONDS, clock, clock_ahead, space
 from wordtide.doctor.findings import Check, Finding, Line, Outcome, SourceSeen, TableSeen, bad, explained, good
 from wordtide.errors import EnvironmentProblem, SourceUnavailable, WordtideError
-from wordtide.planning.landing import is_candidate
+from wordtide.planning.names import is_candidate
 from wordtide.storage import HdfsAddress, HdfsStorage, LocalStorage, Storage, storage_for
 from wordtide.wiring import complete_uri, open_source, open_table
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
 from types import MappingProxyType
 
 from wordtide.batch import FileSplit, Parked
-from wordtide.errors import ConfigError
 from wordtide.storage.base import FileInfo
 
 RESTLESS_SECONDS = 1.0
 """A file that changed under several plans in a row must have been left alone for at least this long."""
 _RESTLESS_TIMES = 10
 
-_HIDDEN = re.compile(r"(?:^|/)[._]")
 _FOREIGN_SUFFIXES = (
     "7z ace arj br brotli bzip2 cab cpio deflate jar lha lz lz4 lzh lzma lzo lzo_deflate lzop rar s2 snappy "
     "sz tar taz tbz tbz2 tgz tlz txz tzst xz z zip zipx zpaq zz"
@@ -65,24 +61,6 @@ class LandingPlan:
     behind: bool
 
 
-def is_candidate(relative_path: str, glob: str) -> bool:
-    """Return whether a file may be meant for us, by its path below the landing folder alone.
-
-    Never: a name or folder that starts with ``.`` or ``_``; a name that ends with ``._COPYING_`` or ``.tmp`` or
-    holds ``.inprogress``. In ``glob``, ``**/`` is any number of folders, also none, and ``*``, ``?``, ``[a-z]`` and
-    ``[!a]`` are as in a shell.
-
-    Raises:
-        ConfigError: ``glob`` cannot be understood.
-    """
-    if _HIDDEN.search(relative_path):
-        return False
-    name = relative_path.rpartition("/")[2]
-    if name.endswith(("._COPYING_", ".tmp")) or ".inprogress" in name:
-        return False
-    return _pattern(glob).fullmatch(relative_path) is not None
-
-
 def compression_of(path: str) -> Compression | None:
     """Return how a file is compressed by its suffix, in any case; None for a compression or archive not read here."""
     name = path.rpartition("/")[2].lower()
@@ -118,7 +96,7 @@ def plan_landing(
     `hsync` with END_BLOCK. What it adds later has another identity and is parked.)
 
     Args:
-        listing: The candidates among the files below the landing folder; see `is_candidate`.
+        listing: The candidates among the files below the landing folder; see `wordtide.planning.names`.
         taken: Path → (length, mtime) of what the table has.
         parked: What waits for an operator; skipped.
         now_ms: ms since the epoch.
@@ -182,48 +160,6 @@ def cut(split: FileSplit, size: int) -> list[FileSplit]:
         return [split]
     starts = range(split.start, split.end, size)
     return [replace(split, start=start, end=min(start + size, split.end)) for start in starts]
-
-
-@lru_cache(maxsize=64)
-def _pattern(glob: str) -> re.Pattern[str]:
-    """Translate a glob; `fnmatch` is no help, its ``*`` crosses folders."""
-    out: list[str] = []
-    at = 0
-    while at < len(glob):
-        char = glob[at]
-        at_component = at == 0 or glob[at - 1] == "/"
-        if at_component and glob.startswith("**/", at):
-            while glob.startswith("**/", at):
-                at += 3
-            out.append("(?:.*/)?")
-            continue
-        if at_component and glob[at:] == "**":
-            out.append(".*")
-            break
-        at += 1
-        if char == "*":
-            while glob.startswith("*", at):
-                at += 1
-            out.append("[^/]*")
-        elif char == "?":
-            out.append("[^/]")
-        elif char == "[":
-            # As in a shell, `]` right after the opening is a member, and an unclosed `[` is just a character.
-            close = glob.find("]", at + (2 if glob.startswith("!", at) else 1))
-            if close < 0:
-                out.append(r"\[")
-                continue
-            members = glob[at:close]
-            negated = "^" if members.startswith("!") else ""
-            members = re.sub(r"([\\\[\]^&~|])", r"\\\1", members.removeprefix("!"))
-            out.append(f"(?!/)[{negated}{members}]")
-            at = close + 1
-        else:
-            out.append(re.escape(char))
-    try:
-        return re.compile("".join(out), re.DOTALL)
-    except re.error as error:
-        raise ConfigError(f"glob {glob!r} cannot be understood ({error})") from error
 
 
 def _objection(path: str, length: int, mtime: int, known: tuple[int, int] | None) -> tuple[str, str | None]:

@@ -11,7 +11,8 @@ from wordtide.batch import FileSplit, Founding, Parked, Split, SplitProof
 from wordtide.config import Stream
 from wordtide.errors import DecisionRefused, EnvironmentProblem, TableRefused, WordtideError
 from wordtide.planning.landing import cut as cut_file
-from wordtide.planning.landing import is_candidate, plan_landing
+from wordtide.planning.landing import plan_landing
+from wordtide.planning.names import is_candidate
 from wordtide.reading.aside import NOTHING, Quarantine
 from wordtide.reading.files import (
     CorruptFile,
