@@ -7,15 +7,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.support import Shell
 from tests.support import wait_until
 from wordtide.cli import dagster_dev
-from wordtide.cli.dagster_dev import INSTANCE, DagsterDev, choose_port, write_instance
+from wordtide.cli.dagster_api import Standing
+from wordtide.cli.dagster_dev import INSTANCE, DagsterDev, hold_port, write_instance
 from wordtide.embedded.process import ProcessId
 from wordtide.errors import EnvironmentProblem
 
@@ -66,7 +71,103 @@ def test_without_a_wish_the_port_is_one_that_is_free(monkeypatch: pytest.MonkeyP
         server.listen()
         taken = server.getsockname()[1]
         monkeypatch.setattr(dagster_dev, "USUAL_PORT", taken)
-        assert choose_port(None) not in {0, taken}
+        held = hold_port(None)
+        held.release()
+        assert held.port not in {0, taken}
+
+
+def test_a_port_that_is_promised_is_nobody_elses_until_it_is_released() -> None:
+    # Its web server listens seconds later: two that start at once would both find it free.
+    first = hold_port(None)
+    try:
+        with pytest.raises(EnvironmentProblem, match="address already in use"):
+            hold_port(first.port)
+        other = hold_port(None)
+        other.release()
+        assert other.port != first.port
+    finally:
+        first.release()
+    hold_port(first.port).release()
+
+
+class Strangers(BaseHTTPRequestHandler):
+    """Answers as the web server of a Dagster whose code server has the socket `server.socket_path`."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(asked)  # type: ignore[attr-defined]
+        path = self.server.socket_path  # type: ignore[attr-defined]
+        cancelled = [run for one in self.server.asked for run in one["variables"].get("runs", ())]  # type: ignore[attr-defined]
+        runs = {"theirs": path, "of-another": "/tmp/another", "of-the-command-line": None}
+        results = [
+            {"runId": run, "repositoryOrigin": at and {"repositoryLocationMetadata": [{"key": "socket", "value": at}]}}
+            for run, at in runs.items()
+            if run not in cancelled
+        ]
+        entries = [{"displayMetadata": [{"key": "socket", "value": path}]}]
+        data = {"workspaceOrError": {"locationEntries": entries}, "runsOrError": {"results": results}}
+        body = json.dumps({"data": data}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def stranger() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Strangers)
+    server.asked, server.socket_path = [], "/tmp/of-theirs"  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def started(port: int, socket_path: str) -> DagsterDev:
+    """Return one whose `dagster dev`, here a `cat` in its own group, has a code server with this socket."""
+    dagster = DagsterDev(port=port)
+    dagster._held = dagster_dev.HeldPort(port, None)
+    dagster._process = subprocess.Popen(
+        [sys.executable, "-c", "input()", "--socket", socket_path], stdin=subprocess.PIPE, start_new_session=True
+    )
+    return dagster
+
+
+def cancelled_by(stranger: ThreadingHTTPServer) -> list[str]:
+    asked: list[dict[str, Any]] = stranger.asked  # type: ignore[attr-defined]
+    return [run for one in asked for run in one["variables"].get("runs", ())]
+
+
+def test_who_answers_in_our_place_is_neither_taken_for_ours_nor_told_to_cancel_runs(
+    stranger: ThreadingHTTPServer,
+) -> None:
+    dagster = started(stranger.server_port, "/tmp/of-ours")
+    try:
+        with pytest.raises(EnvironmentProblem, match="did not answer"):
+            dagster.wait_ready(0.5)
+    finally:
+        dagster.stop()
+    assert stranger.asked  # type: ignore[attr-defined]
+    assert cancelled_by(stranger) == []
+
+
+def test_of_a_shared_storage_only_runs_that_our_code_server_started_are_cancelled(
+    stranger: ThreadingHTTPServer,
+) -> None:
+    dagster = started(stranger.server_port, "/tmp/of-theirs")
+    dagster.stop()
+    assert cancelled_by(stranger) == ["theirs"]
+
+
+def test_no_dagster_answers_so() -> None:
+    for data in (None, [], {}, {"workspaceOrError": None}, {"workspaceOrError": {}, "runsOrError": {"results": [1]}}):
+        with pytest.raises(ValueError, match="no Dagster"):
+            Standing.of(data)
 
 
 def test_what_outlives_its_leader_is_killed() -> None:
@@ -117,7 +218,7 @@ def test_it_answers_is_alone_in_its_home_and_leaves_nothing(shell: Shell) -> Non
         assert process.wait(SECONDS) == 0
         assert dagster_dev._members(group) == []
         assert lock.read_text() == ""
-        assert choose_port(port) == port
+        hold_port(port).release()
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import http.client
 import json
 import os
 import signal
@@ -14,8 +13,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
+from wordtide.cli.dagster_api import PROBLEMS, DagsterApi, Standing
 from wordtide.config import PROJECT_ROOT, home, streams_path
 from wordtide.embedded.process import ProcessId, telling_line
 from wordtide.errors import EnvironmentProblem
@@ -26,7 +26,7 @@ _READY_SECONDS = 120.0
 _RUNS_SECONDS = 13.0
 """A cancelled run may finish a batch that needs up to ten seconds."""
 _STOP_SECONDS = 20.0
-_HTTP_SECONDS = 5.0
+_ANY_PORT_TRIES = 100
 
 _MARK = "# Written by `wordtide dev`, which keeps it up to date. Without this line it is yours and stays as it is.\n"
 INSTANCE = (
@@ -48,16 +48,6 @@ retention:
 """
 )
 
-_UNFINISHED = """
-query { runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]}) {
-  ... on Runs { results { runId creationTime tags { key } } } } }
-"""
-_TERMINATE = """
-mutation ($runs: [String!]!, $policy: TerminateRunPolicy) {
-  terminateRuns(runIds: $runs, terminatePolicy: $policy) { __typename } }
-"""
-_SENSOR_TAG = "dagster/sensor_name"
-
 
 def write_instance(folder: Path) -> None:
     """Write `dagster.yaml` if it is missing or an older one of ours; one of the user's own is left alone."""
@@ -68,27 +58,58 @@ def write_instance(folder: Path) -> None:
         path.write_text(INSTANCE)
 
 
-def choose_port(wanted: int | None, host: str = LOOPBACK) -> int:
+class HeldPort(NamedTuple):
+    """A port for a web server that is being started, which no other `wordtide dev` chooses while the name is held.
+
+    Attributes:
+        port: Its number.
+        name: Holds it until it is closed or its process has gone; None where the system has no such names.
+    """
+
+    port: int
+    name: socket.socket | None
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self.name is not None:
+            self.name.close()
+
+
+def hold_port(wanted: int | None, host: str = LOOPBACK) -> HeldPort:
     """Return the wanted port, or the usual one if it is free, or any that is.
 
     Raises:
         EnvironmentProblem: The wanted port is taken or may not be used.
     """
-    for port in (USUAL_PORT, 0) if wanted is None else (wanted,):
-        with socket.socket() as server:
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                server.bind((host, port))
-            except OSError as error:
-                if wanted is not None:
-                    raise EnvironmentProblem(
-                        f"port {wanted} on {host} cannot be had ({(error.strerror or str(error)).lower()});"
-                        " choose another with --port, or leave --port out"
-                    ) from error
-                continue
-            free: int = server.getsockname()[1]
-            return free
+    for port in (USUAL_PORT, *[0] * _ANY_PORT_TRIES) if wanted is None else (wanted,):
+        try:
+            return _held(port, host)
+        except OSError as error:
+            if wanted is not None:
+                raise EnvironmentProblem(
+                    f"port {wanted} on {host} cannot be had ({(error.strerror or str(error)).lower()});"
+                    " choose another with --port, or leave --port out"
+                ) from error
     raise EnvironmentProblem(f"no free port on {host}")
+
+
+def _held(port: int, host: str) -> HeldPort:
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((host, port))
+        free: int = server.getsockname()[1]
+        if sys.platform != "linux":
+            # Who answers there is proven in any case.
+            return HeldPort(free, None)
+        # The web server binds the port itself, seconds later: until then only a name can keep others from it. One of
+        # Linux's abstract names is known wherever the port is, and goes with its process.
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            name.bind(f"\0wordtide-dev/{host}:{free}")
+        except OSError:
+            name.close()
+            raise
+        return HeldPort(free, name)
 
 
 class DagsterDev:
@@ -105,25 +126,30 @@ class DagsterDev:
     def __init__(self, *, port: int | None = None, host: str = LOOPBACK, log: Path | None = None) -> None:
         self._home = home() / "dagster"
         self._wanted = port
-        self._port = 0
+        self._held: HeldPort | None = None
         self._host = host
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: IO[str] | None = None
-        self._started_at = 0.0
+        self._servers: frozenset[str] = frozenset()
+        self._predecessors: frozenset[str] = frozenset()
 
     @property
     def url(self) -> str:
         """Where people find it."""
         return f"http://{self._host}:{self._port}"
 
+    @property
+    def _port(self) -> int:
+        return self._held.port if self._held else 0
+
     def __enter__(self) -> DagsterDev:
         self._claim()
         try:
             # After the claim: what a killed predecessor left running may hold the usual port.
-            self._port = choose_port(self._wanted, self._host)
+            self._held = hold_port(self._wanted, self._host)
+            self._servers = frozenset()
             write_instance(self._home)
-            self._started_at = time.time()
             self._process = self._launch()
             self._remember()
         except BaseException:
@@ -141,28 +167,28 @@ class DagsterDev:
         return self._process is not None and self._process.poll() is None
 
     def wait_ready(self, seconds: float = _READY_SECONDS) -> None:
-        """Wait until the web server answers; then release streams that runs of a dead host still hold.
+        """Wait until our own web server answers; then release streams that runs of a killed predecessor still hold.
 
         Raises:
-            EnvironmentProblem: It ended, or does not answer in time.
+            EnvironmentProblem: It ended, does not answer in time, or another server answers in its place.
         """
         deadline = time.monotonic() + seconds
-        while not self._answers():
+        while (standing := self._ours()) is None:
             if not self.running():
-                raise EnvironmentProblem(self.obituary())
+                raise EnvironmentProblem(self._taken() or self.obituary())
             if time.monotonic() > deadline:
                 raise EnvironmentProblem(
                     f"dagster dev did not answer on {self.url} within {seconds:.0f} s{self._see()}"
                 )
             time.sleep(0.2)
-        # Nobody else runs Dagster in this home, so a sensor's run from before our start has no process any more.
-        orphans = [
-            run["runId"]
-            for run in self._unfinished()
-            if run["creationTime"] < self._started_at and _SENSOR_TAG in {tag["key"] for tag in run["tags"]}
-        ]
-        if orphans:
-            self._terminate(orphans, "MARK_AS_CANCELED_IMMEDIATELY")
+        # Its processes ended when this home was claimed; what they left unfinished nobody finishes.
+        orphans = standing.runs_of(self._predecessors)
+        # If that fails they are taken for dead when they are older than `max_run`, or cancelled by the next start.
+        with suppress(*PROBLEMS):
+            if orphans:
+                self._api().terminate(sorted(orphans), "MARK_AS_CANCELED_IMMEDIATELY")
+            self._predecessors = frozenset()
+        self._remember()
 
     def obituary(self) -> str:
         """Return one line about why `dagster dev` ended."""
@@ -172,17 +198,20 @@ class DagsterDev:
 
     def stop(self) -> None:
         """Cancel runs, end `dagster dev`, and after a bounded wait kill what is left of it."""
-        process, self._process = self._process, None
+        process = self._process
         if process is not None:
             if process.poll() is None:
                 self._cancel_runs()
                 with suppress(ProcessLookupError):
                     process.send_signal(signal.SIGINT)
+            self._process = None
             _end_group(process.pid, process, _STOP_SECONDS)
         if self._lock is not None:
             self._lock.truncate(0)
             self._lock.close()
             self._lock = None
+        if self._held is not None:
+            self._held.release()
 
     def _claim(self) -> None:
         """Be the only one in this home, and end what a killed predecessor left running."""
@@ -199,6 +228,7 @@ class DagsterDev:
                 " use that, end it, or set another WORDTIDE_HOME"
             ) from None
         left = _read_claim(self._lock)
+        self._predecessors = frozenset(left.get("servers", ()))
         if "pid" in left:
             leader = ProcessId(int(left["pid"]), str(left["started"]))
             if leader.alive() or _belongs(leader.pid, self._home):
@@ -211,7 +241,9 @@ class DagsterDev:
         if identity is not None:
             self._lock.seek(0)
             self._lock.truncate(0)
-            json.dump({"url": self.url, "pid": identity.pid, "started": identity.started}, self._lock)
+            servers = sorted(self._servers | self._predecessors)
+            claim = {"url": self.url, "pid": identity.pid, "started": identity.started, "servers": servers}
+            json.dump(claim, self._lock)
             self._lock.flush()
 
     def _launch(self) -> subprocess.Popen[bytes]:
@@ -246,42 +278,44 @@ class DagsterDev:
     def _see(self) -> str:
         return f"; see {self._log}" if self._log else "; what it printed says why"
 
-    def _answers(self) -> bool:
+    def _api(self) -> DagsterApi:
+        return DagsterApi(self._host, self._port)
+
+    def _ours(self) -> Standing | None:
+        """Return what our web server shows; None where none answers, or one that is not ours."""
         try:
-            return self._http("GET", "/server_info")[0] == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
+            standing = self._api().standing()
+        except PROBLEMS:
+            return None
+        if self._process is not None and not self._servers:
+            self._servers = standing.servers & _arguments(self._process.pid)
+        return standing if standing.servers & self._servers else None
 
-    def _graphql(self, query: str, **variables: Any) -> dict[str, Any]:
-        _, answer = self._http("POST", "/graphql", json.dumps({"query": query, "variables": variables}).encode())
-        data: dict[str, Any] = json.loads(answer)["data"] or {}
-        return data
-
-    def _http(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=_HTTP_SECONDS)
-        try:
-            connection.request(method, path, body, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
-
-    def _unfinished(self) -> list[dict[str, Any]]:
-        runs: list[dict[str, Any]] = self._graphql(_UNFINISHED).get("runsOrError", {}).get("results", [])
-        return runs
-
-    def _terminate(self, runs: list[str], policy: str) -> None:
-        self._graphql(_TERMINATE, runs=runs, policy=policy)
+    def _taken(self) -> str | None:
+        """Return that another server listens where ours, which has ended, was to, if one does."""
+        if self._process is not None and _members(self._process.pid):
+            return None
+        with socket.socket() as client:
+            client.settimeout(1.0)
+            if client.connect_ex((self._host, self._port)) != 0:
+                return None
+        return f"another server took port {self._port} on {self._host}; choose another with --port{self._see()}"
 
     def _cancel_runs(self) -> None:
-        """Have runs finish their batch and end as cancelled, so that none holds its stream at the next start."""
+        """Have runs finish their batch and end as cancelled, so that none holds its stream at the next start.
+
+        Only runs that our own code servers started: others may share the storage, or answer in our place.
+        """
         deadline = time.monotonic() + _RUNS_SECONDS
-        asked: set[str] = set()
+        asked: frozenset[str] = frozenset()
         # A web server that does not answer (still starting, already gone) has nothing to cancel.
-        with suppress(OSError, http.client.HTTPException, ValueError):
-            while (runs := {run["runId"] for run in self._unfinished()}) and time.monotonic() < deadline:
+        with suppress(*PROBLEMS):
+            while (standing := self._ours()) is not None and time.monotonic() < deadline:
+                runs = standing.runs_of(self._servers)
+                if not runs:
+                    return
                 if fresh := runs - asked:
-                    self._terminate(sorted(fresh), "SAFE_TERMINATE")
+                    self._api().terminate(sorted(fresh), "SAFE_TERMINATE")
                     asked |= fresh
                 time.sleep(0.2)
 
@@ -310,6 +344,20 @@ def _members(group: int) -> list[int]:
     listing = subprocess.run(["/bin/ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, timeout=30)
     rows = [line.split() for line in listing.stdout.splitlines()]
     return [int(pid) for pid, its_group, state in rows if int(its_group) == group and not state.startswith("Z")]
+
+
+def _arguments(group: int) -> frozenset[str]:
+    """Return the arguments that the processes of a group were started with."""
+    members = _members(group)
+    if Path("/proc/self/cmdline").exists():
+        found: set[str] = set()
+        for pid in members:
+            with suppress(OSError):
+                found.update(Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0"))
+        return frozenset(found)
+    pids = ",".join(map(str, members))
+    listing = subprocess.run(["/bin/ps", "-ww", "-o", "args=", "-p", pids], capture_output=True, text=True, timeout=30)
+    return frozenset(listing.stdout.split())
 
 
 def _belongs(group: int, dagster_home: Path) -> bool:
