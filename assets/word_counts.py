@@ -24,9 +24,9 @@ from wordtide.config import EngineName, Stream
 from wordtide.counting.local import LocalEngine
 from wordtide.counting.spark import SparkEngine
 from wordtide.drain import Drain, Summary
-from wordtide.errors import WordtideError
+from wordtide.errors import ConfigError, WordtideError
 from wordtide.mirror import GroupMirror
-from wordtide.planning.pace import Pace
+from wordtide.planning.pace import Pace, spark_objection
 from wordtide.planning.stalls import Standing
 from wordtide.table.commit import WordCounts
 from wordtide.wiring import open_source
@@ -79,6 +79,8 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
         follow = context.run.tags.get(FOLLOW_TAG) == "true"
         checked = any(check.name == CHECK_NAME for check in context.selected_asset_check_keys)
         try:
+            if (objection := spark_objection(stream, spark.own_cores())) is not None:
+                raise ConfigError(objection)
             table = tables.open(stream)
             connection = kafka.connection() if stream.config.kafka else None
             source = open_source(stream, connection, hdfs.address())

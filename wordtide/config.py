@@ -259,6 +259,7 @@ class StreamConfig(_Strict):
 
     ``socket`` or ``flume`` says who fills the landing folder. The table knows the folder only: a receiver may come, go
     and change. ``keep_runs``: Dagster's runs that ended longer ago are deleted with their events; None: never.
+    ``shared_paths``: Spark's workers on other machines have the stream's local paths mounted at the same places.
     """
 
     kafka: KafkaSource | None = None
@@ -276,6 +277,7 @@ class StreamConfig(_Strict):
     max_files: int = Field(default=10_000, gt=0, strict=True)
     local_records: Annotated[int, Field(ge=0, strict=True)] | None = None
     local_bytes: Bytes | None = None
+    shared_paths: Annotated[bool, Field(strict=True)] = False
     quarantine: QuarantineConfig = QuarantineConfig()
     alerts: AlertsConfig = AlertsConfig()
     fresh_within: Annotated[Seconds, Field(ge=120)] = 86_400.0
@@ -337,6 +339,16 @@ class Stream:
     def source_kind(self) -> Literal["kafka", "landing"]:
         """Which kind of source the stream reads."""
         return "kafka" if self.config.kafka else "landing"
+
+    @property
+    def local_paths(self) -> tuple[str, ...]:
+        """Its landing folder and its table, as far as they are paths of this machine."""
+        return tuple(path for path in (self.landing, self.table) if path is not None and not is_url(path))
+
+    @property
+    def unshared_paths(self) -> tuple[str, ...]:
+        """Those that nobody said other machines see too."""
+        return () if self.config.shared_paths else self.local_paths
 
 
 def is_url(location: str) -> bool:

@@ -286,7 +286,8 @@ class Drain:
 
     def _count(self, batch: Batch, ledger: Ledger, planning: float) -> Counted:
         config = self._stream.config
-        engine = self._engines[choose_engine(config, batch.splits, self._own_cores)]
+        reachable = not self._stream.unshared_paths
+        engine = self._engines[choose_engine(config, batch.splits, self._own_cores, reachable=reachable)]
         latest_ms = int((batch.planned_at.timestamp() + FUTURE_SECONDS) * 1000)
         target = Target.of(batch, self._table.storage, self._table.root)
         verified: list[Future[None]] = []

@@ -13,6 +13,8 @@ import pytest
 
 from tests.support import Place, some_lines, topic_of, wait_until, words_of
 from wordtide.config import PROJECT_ROOT
+from wordtide.doctor.findings import Finding, gather
+from wordtide.doctor.sharing import sharing_checks
 from wordtide.embedded.java import find_java
 
 HOME = Path(pyspark.__file__).parent
@@ -108,6 +110,22 @@ def test_two_workers_count_what_was_sent(place: Place, master: str) -> None:
     assert "executors 2" in ended.stdout
     assert place.counted(stream) == words_of(lines)
     assert [row["engine"] for row in place.ledger(stream)] == [None, "spark"], topic_of(stream)
+
+
+def test_the_doctor_shows_by_files_of_its_own_that_workers_share_a_folder(
+    place: Place, master: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = place.folder_stream(engine="spark", shared_paths=True)
+    Path(stream.table).mkdir(parents=True)
+    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+
+    found = gather(sharing_checks([stream], {"WORDTIDE_SPARK_MASTER": master}, 120), 150)
+
+    assert [(one.ok, one.what) for one in found if isinstance(one, Finding)] == [
+        (True, "Spark's executors read there what this machine sees"),
+        (True, "Spark's executors read and write there what this machine sees"),
+    ]
+    assert [list(Path(path).iterdir()) for path in stream.local_paths] == [[], []]
 
 
 def test_a_master_without_workers_ends_the_drain_instead_of_holding_it_for_ever(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wordtide.batch import FileSplit, KafkaSplit
-from wordtide.config import EngineName, StreamConfig
-from wordtide.planning.pace import Moment, Pace, choose_engine, next_wait
+from wordtide.config import EngineName, StreamConfig, parse_streams
+from wordtide.planning.pace import Moment, Pace, choose_engine, next_wait, spark_objection
 
 FOLLOW = Pace(interval=1.0, linger=30.0, max_run=600.0)
 HAND = Pace(interval=1.0, linger=30.0, max_run=600.0, by_hand=True, grace=6.0)
@@ -122,6 +124,42 @@ def test_many_small_files_are_no_work_for_spark_on_two_cores() -> None:
     files = [FileSplit(f"/{number}", 10_000, 0, 0, 10_000) for number in range(10_000)]
     assert choose_engine(config, files, 2) is EngineName.LOCAL
     assert choose_engine(config, files, 8) is EngineName.SPARK
+
+
+@pytest.mark.parametrize(("cores", "engine"), [(None, EngineName.LOCAL), (64, EngineName.SPARK)])
+def test_auto_counts_here_what_executors_on_other_machines_cannot_reach(cores: int | None, engine: EngineName) -> None:
+    config = StreamConfig.model_validate(KAFKA)
+    assert choose_engine(config, _splits(KAFKA, 10**7), cores, reachable=False) is engine
+
+
+@pytest.mark.parametrize(
+    ("keys", "tables", "cores", "refused"),
+    [
+        ({"engine": "spark"}, "/t", None, ["/t/s/word_counts"]),
+        ({"engine": "spark", "landing": {"path": "/l"}, "kafka": None}, "/t", None, ["/l", "/t/s/word_counts"]),
+        ({"engine": "spark", "landing": {"path": "/l"}, "kafka": None}, "hdfs:///t", None, ["/l"]),
+        ({"local_records": 5}, "/t", None, ["/t/s/word_counts"]),
+        ({"engine": "spark"}, "hdfs:///t", None, []),
+        ({"engine": "spark", "shared_paths": True}, "/t", None, []),
+        ({"engine": "spark"}, "/t", 2, []),
+        ({}, "/t", None, []),
+        ({"engine": "local"}, "/t", None, []),
+    ],
+)
+def test_a_stream_for_a_spark_that_cannot_reach_its_files_is_objected_to(
+    keys: dict[str, Any], tables: str, cores: int | None, refused: list[str]
+) -> None:
+    text = json.dumps({"tables": tables, "streams": {"s": KAFKA | keys}})
+    stream = parse_streams(text, Path("/streams.yaml"))["s"]
+
+    objection = spark_objection(stream, cores)
+
+    if refused:
+        assert objection is not None
+        assert f"which do not see {' and '.join(refused)} of this one" in objection
+        assert "shared_paths: true" in objection
+    else:
+        assert objection is None
 
 
 def _splits(source: dict[str, Any], size: int) -> list[KafkaSplit] | list[FileSplit]:

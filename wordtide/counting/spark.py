@@ -103,7 +103,30 @@ class SparkEngine:
             ) from error
         after_read()
         news = [(row["what"], json.loads(row["json"])) for row in rows]
-        return _summed(batch, news, len(pieces), time.monotonic() - started)
+        counted = _summed(batch, news, len(pieces), time.monotonic() - started)
+        _see(target, counted.files)
+        return counted
+
+
+def _see(target: Target, files: Sequence[DataFile]) -> None:
+    """Make sure that what executors wrote is where readers of the table, and this process, find it.
+
+    Raises:
+        EnvironmentProblem: A file is not there, or is another one.
+    """
+    for file in files:
+        path = f"{target.root}/{file.path}"
+        try:
+            found: int | None = target.storage.stat(path).length
+        except FileNotFoundError:
+            found = None
+        if found != file.size:
+            seen = "this machine does not see it" if found is None else f"here it has {found} bytes"
+            raise EnvironmentProblem(
+                f"a Spark executor wrote {path} ({file.size} bytes), and {seen}: executors and this machine do not"
+                " share the table's folder; use hdfs://, or mount it at the same path on every worker. Nothing was"
+                " published"
+            )
 
 
 @contextmanager

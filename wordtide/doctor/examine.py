@@ -10,6 +10,7 @@ from wordtide.config import EngineName, Stream, home, is_url, load_streams, stre
 from wordtide.doctor import brokers, machine, receivers, storages
 from wordtide.doctor.decide import judge
 from wordtide.doctor.findings import Finding, Line, bad, explained, gather, good
+from wordtide.doctor.sharing import sharing_checks
 from wordtide.embedded.cluster import read_address
 from wordtide.errors import ConfigError, EnvironmentProblem, WordtideError
 from wordtide.storage import HdfsAddress, HdfsStorage, storage_for
@@ -85,6 +86,7 @@ class _Servers:
             machine.java_check(needed=start or (need.spark and need.here)),
             machine.jars_check(needed=start),
             *machine.spark_checks(needed=need.spark),
+            *sharing_checks(streams, os.environ, DEADLINE_SECONDS - 1),
             *machine.home_checks(needed=start),
             *machine.temp_checks(),
             machine.dagster_check(),

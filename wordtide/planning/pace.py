@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wordtide.batch import FileSplit, Split
-from wordtide.config import EngineName, StreamConfig
+from wordtide.config import EngineName, Stream, StreamConfig
 
 LOCAL_RECORDS = 200_000
 LOCAL_BYTES = 32_000_000
@@ -87,7 +87,30 @@ def next_wait(pace: Pace, moment: Moment) -> float | None:
     return max(0.0, moment.batch_began + pace.interval - moment.now)
 
 
-def choose_engine(config: StreamConfig, splits: Sequence[Split], own_cores: int | None) -> EngineName:
+def spark_objection(stream: Stream, own_cores: int | None) -> str | None:
+    """Return why a stream asks for a Spark that cannot reach its files, if it does.
+
+    Executors on another machine would write the counts to a disk that no reader of the table sees.
+
+    Args:
+        stream: The stream.
+        own_cores: Cores of this machine that Spark would use; None if it runs elsewhere.
+    """
+    config = stream.config
+    asked = config.engine is EngineName.SPARK or (
+        config.engine is EngineName.AUTO and (config.local_records is not None or config.local_bytes is not None)
+    )
+    if not asked or own_cores is not None or not stream.unshared_paths:
+        return None
+    return (
+        f"stream {stream.name}: Spark runs on other machines, which do not see {' and '.join(stream.unshared_paths)} of"
+        " this one; use hdfs://, or set shared_paths: true if every worker mounts it at the same path"
+    )
+
+
+def choose_engine(
+    config: StreamConfig, splits: Sequence[Split], own_cores: int | None, *, reachable: bool = True
+) -> EngineName:
     """Return the engine for a batch: small ones are counted in the process, where no JVM is needed.
 
     Limits that the stream names are obeyed. Without them a batch above the usual ones goes to a Spark cluster; to Spark
@@ -97,9 +120,12 @@ def choose_engine(config: StreamConfig, splits: Sequence[Split], own_cores: int 
         config: The stream's.
         splits: The batch's.
         own_cores: Cores of this machine that Spark would use; None if it runs elsewhere.
+        reachable: Whether other machines see the stream's table and landing folder.
     """
     if config.engine is not EngineName.AUTO:
         return config.engine
+    if own_cores is None and not reachable:
+        return EngineName.LOCAL
     if config.kafka is not None:
         size, named, usual = sum(split.end - split.start for split in splits), config.local_records, LOCAL_RECORDS
         work = _Work(small=size * RECORD_SECONDS)
