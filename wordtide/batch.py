@@ -31,7 +31,8 @@ class FileSplit:
     """The lines of one landed file that begin at a byte in ``[start, end)``.
 
     ``path`` is absolute and holds neither host nor port; ``length`` (bytes) and ``mtime`` (ms since the epoch) are
-    those of the listing and, with the path, the identity of the file.
+    those of the listing and, with the path, the identity of the file. ``as_text``: an operator said that it is text,
+    whatever it begins with.
     """
 
     path: str
@@ -39,6 +40,7 @@ class FileSplit:
     mtime: int
     start: int
     end: int
+    as_text: bool = False
 
     @property
     def what(self) -> str:
@@ -122,6 +124,7 @@ class Verdict(StrEnum):
 
     SKIP = "skip"
     RECOUNT = "recount"
+    TEXT = "text"
     FROM_EARLIEST = "from-earliest"
     REPLAY = "replay"
     IMPORT = "import-offsets"

@@ -128,7 +128,7 @@ def test_lag_counts_the_files_that_wait_without_taking_them(shell: Shell, folder
 
 
 def test_lag_says_how_many_files_are_parked(shell: Shell, folder: Path) -> None:
-    (folder / "bad.txt.gz").write_bytes(b"not gzip")
+    (folder / "bad.txt.gz").write_bytes(b"\x1f\x8b\x08no gzip")
     drain("s")
     [found] = json.loads(shell("lag", "--json").out)
     assert (found["lag"], found["parked"]) == (0, 1)

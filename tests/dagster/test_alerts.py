@@ -51,7 +51,7 @@ def news(hook: Webhook) -> list[tuple[str, str]]:
 
 def test_what_is_parked_is_told_once_with_what_to_do_until_it_is_decided(place, webhook, home):
     stream = place.folder_stream(engine="local")
-    bad = place.land(stream, "bad.gz", b"not gzip at all")
+    bad = place.land(stream, "bad.gz", b"\x1f\x8b\x08no gzip after all")
     defs = definitions(place, stream)
     assert by_hand(defs, stream, home).success
     sensor = Sensor(defs, home)
@@ -102,7 +102,7 @@ def test_a_receiver_that_is_away_gets_everything_once_it_is_back_and_nothing_twi
     monkeypatch.setenv("WORDTIDE_ALERT_MAIL_TO", "ops@example.org")
     monkeypatch.setenv("WORDTIDE_SMTP_URL", f"smtp://{box.address}")
     stream = place.folder_stream(engine="local")
-    place.land(stream, "bad.gz", b"not gzip at all")
+    place.land(stream, "bad.gz", b"\x1f\x8b\x08no gzip after all")
     defs = definitions(place, stream)
     assert by_hand(defs, stream, home).success
     sensor = Sensor(defs, home)

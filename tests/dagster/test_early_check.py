@@ -59,7 +59,7 @@ def test_a_run_that_goes_on_shows_its_check_and_ends_when_it_is_no_longer_so(pla
         with a_following_run(place, stream, home) as run:
             wait_until("a check that passed", lambda: shown(home)[0] == "SUCCEEDED")
             assert run.is_alive()
-            bad = place.land(stream, "bad.txt.gz", b"not gzip at all")
+            bad = place.land(stream, "bad.txt.gz", b"\x1f\x8b\x08no gzip after all")
             place.land(stream, "more.txt", b"b")
         assert shown(home)[0] == "SUCCEEDED"
         assert tick(definitions(place, stream), stream, home).run_requests, "nobody says that something is parked"
@@ -73,7 +73,7 @@ def test_a_run_that_goes_on_shows_its_check_and_ends_when_it_is_no_longer_so(pla
 
 
 def test_a_decision_while_nothing_runs_starts_a_run_whose_check_passes(place: Place, stream: Stream) -> None:
-    bad = place.land(stream, "bad.txt.gz", b"not gzip at all")
+    bad = place.land(stream, "bad.txt.gz", b"\x1f\x8b\x08no gzip after all")
     defs = definitions(place, stream)
     with instance() as home:
         assert defs.resolve_job_def("s_drain").execute_in_process(instance=home).success

@@ -111,7 +111,7 @@ def test_a_run_by_hand_takes_what_is_there_and_ends(place):
 def test_a_parked_file_fails_the_check_and_not_the_run(place):
     stream = place.folder_stream(engine="local")
     place.land(stream, "good.txt", b"a b")
-    place.land(stream, "bad.txt.gz", b"not gzip at all")
+    place.land(stream, "bad.txt.gz", b"\x1f\x8b\x08no gzip after all")
     defs = definitions(place, stream)
     with instance() as home:
         result = by_hand(defs, stream, home)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import os
+import random
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import zipfile
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hdfs_native import Client, WriteOptions
 
 from tests.dagster.support import by_hand, definitions, instance
@@ -305,14 +309,37 @@ def zipped() -> bytes:
     return held.getvalue()
 
 
+def tarred() -> bytes:
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("a.txt"))
+    return held.getvalue()
+
+
 BROKEN = {
     "cut.gz": (gzip.compress(b"word\n" * 5000)[:-20], "cut short"),
     "flipped.gz": (gzip.compress(os.urandom(5000))[:2000] + b"\0\0\0\0" + gzip.compress(os.urandom(5000)), "not sound"),
-    "zip.gz": (zipped(), "it begins as zip does"),
-    "text.bz2": (b"no bzip2 at all\n", "not sound bz2 data"),
-    "gzip.zst": (gzip.compress(b"word\n"), "it begins as gzip does"),
-    "a.xz": (b"\xfd7zXZ\0", "'.xz' is not read"),
-    "b.tar.gz": (b"", "'.tar.gz' is not read"),
+    "zip.gz": (zipped(), "a zip archive"),
+    "noise.bz2": (random.Random(1).randbytes(5000), "neither bz2, as its name says, nor text"),
+    "a": (b"\xfd7zXZ\0", "an xz file; unpack it"),
+    "b.txt": (tarred(), "a tar archive in gzip; unpack it"),
+    "c.txt": ("\ufeffWörter\r\n".encode("utf-16-le"), "UTF-16 text; convert it to UTF-8"),
+    "part-0": (b"PAR1\x15\0\x15", "a Parquet file; only text is counted, or resolve it --as text"),
+    "d.br": (random.Random(2).randbytes(5000), "a '.br' file, as its name says, and no text; unpack it"),
+}
+
+
+READ = {
+    "good.gz": gzip.compress(GOOD),
+    "good.zst": gzip.compress(GOOD),
+    "good": bz2.compress(GOOD),
+    "good.txt": zstandard.compress(GOOD),
+    "text.gz": GOOD,
+    "text.br": GOOD,
+    "text.tar.gz": gzip.compress(GOOD),
+    "empty.txt": b"",
+    "empty.gz": b"",
+    "empty.zip": b"",
 }
 
 
@@ -322,17 +349,16 @@ def test_what_cannot_be_read_is_parked_each_with_its_reason_and_the_rest_is_coun
     _, root = place.landing(folder)
     for name, (content, _) in BROKEN.items():
         place.land(folder, name, content)
-    place.land(folder, "good.gz", gzip.compress(GOOD))
-    place.land(folder, "empty.txt", b"")
-    place.land(folder, "empty.gz", b"")
+    for name, content in READ.items():
+        place.land(folder, name, content)
     for _ in range(2):
         assert place.drain(folder).parked == sorted(f"{root}/{name}" for name in BROKEN)
     said = reasons(place, folder)
     for name, (_, reason) in BROKEN.items():
         assert reason in said[f"{root}/{name}"]
-    assert place.counted(folder) == {"good": 1}
+    assert place.counted(folder) == {"good": 7}
     taken = [s["path"] for row in place.ledger(folder) if row["status"] == "published" for s in row["splits"]]
-    assert sorted(taken) == [f"{root}/{name}" for name in ("empty.gz", "empty.txt", "good.gz")]
+    assert sorted(taken) == sorted(f"{root}/{name}" for name in READ)
 
 
 def test_a_file_that_this_user_may_not_read_is_parked_by_name_and_the_rest_is_counted(
@@ -402,7 +428,7 @@ def test_any_name_is_taken_as_it_is_and_only_once(place: Place, folder: Stream) 
     _, root = place.landing(folder)
     for number, name in enumerate(NAMES):
         place.land(folder, name, b"" if number % 3 == 0 else b"w\n")
-    place.land(folder, "bad line\nend %.gz", b"no gzip\n")
+    place.land(folder, "bad line\nend %.gz", b"\x1f\x8b\x08no gzip\n")
     for _ in range(2):
         assert place.drain(folder).parked == [f"{root}/bad line\nend %.gz"]
     assert place.counted(folder) == {"w": sum(number % 3 > 0 for number in range(len(NAMES)))}

@@ -57,7 +57,7 @@ def test_a_corrupt_file_is_parked_while_the_others_flow(place: Place) -> None:
 def test_an_endless_row_of_bad_files_does_not_keep_good_ones_waiting(place: Place) -> None:
     stream = place.folder_stream(max_files=2)
     for number in range(6):
-        place.land(stream, f"{number}-bad.zip", b"PK")
+        place.land(stream, f"{number}-bad.zip", b"PK\3\4")
         place.land(stream, f"{number}-good.txt", b"good\n")
     summary = place.drain(stream)
     assert len(summary.parked) == 6

@@ -4,11 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wordtide.batch import FileSplit, Parked
+from wordtide.batch import FileSplit
 from wordtide.planning.landing import (
-    Compression,
     LandingPlan,
-    compression_of,
     cut,
     plan_landing,
 )
@@ -47,33 +45,6 @@ def paths(result: LandingPlan) -> list[str]:
     return [split.path for split in result.splits]
 
 
-@pytest.mark.parametrize(
-    ("path", "compression"),
-    [
-        ("/l/a", Compression.PLAIN),
-        ("/l/a.txt", Compression.PLAIN),
-        ("/l.gz/a", Compression.PLAIN),
-        ("/l/gz", Compression.PLAIN),
-        ("/l/a.GZ", Compression.GZIP),
-        ("/l/a.txt.gzip", Compression.GZIP),
-        ("/l/a.bz2", Compression.BZ2),
-        ("/l/a.Zst", Compression.ZSTD),
-        ("/l/a.zstd", Compression.ZSTD),
-        ("/l/a.xz", None),
-        ("/l/a.LZ4", None),
-        ("/l/a.Z", None),
-        ("/l/a.zip", None),
-        ("/l/a.tar", None),
-        ("/l/a.tgz", None),
-        ("/l/a.tar.gz", None),
-        ("/l/a.gz.gz", None),
-        ("/l/a.snappy", None),
-    ],
-)
-def test_the_suffix_says_how_a_file_is_compressed(path, compression):
-    assert compression_of(path) is compression
-
-
 def test_an_unknown_file_is_taken_whole_and_a_taken_one_is_not():
     result = plan(file("/l/new", 7), file("/l/old"), taken={"/l/old": (10, OLD)})
     assert result.splits == (FileSplit("/l/new", 7, OLD, 0, 7),)
@@ -99,15 +70,6 @@ def test_a_parked_path_is_left_alone():
         file("/l/a.xz"), file("/l/b", 11), file("/l/c"), taken={"/l/b": (10, OLD)}, parked={"/l/a.xz", "/l/b", "/l/c"}
     )
     assert result == LandingPlan((), (), 0, 0, 0, False)
-
-
-def test_an_unreadable_compression_is_parked_with_the_suffix_named():
-    (parked,) = plan(file("/l/a.tar.gz")).parked
-    assert parked == Parked(
-        "/l/a.tar.gz",
-        "compression or archive '.tar.gz' is not read; decompress it, or use gzip, bz2 or zstd",
-        FileSplit("/l/a.tar.gz", 10, OLD, 0, 10),
-    )
 
 
 def test_a_name_that_is_not_utf8_is_parked_under_its_escapes():
@@ -187,8 +149,3 @@ def test_cuts_of_a_plain_file_cover_it_without_overlap(length, size):
     assert [part.start for part in parts] == [0, *(part.end for part in parts[:-1])]
     assert parts[-1].end == length
     assert all(part.end - part.start <= size and part.length == length for part in parts)
-
-
-def test_a_compressed_file_is_never_cut():
-    split = FileSplit("/l/a.gz", 100, 1, 0, 100)
-    assert cut(split, 10) == [split]

@@ -11,13 +11,15 @@ from itertools import pairwise
 
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from wordtide.batch import FileSplit
 from wordtide.planning.landing import cut
 from wordtide.reading import files
 from wordtide.reading.files import CorruptFile, NotReady, read_file, read_files, verify_unchanged
+from wordtide.reading.sniff import Compression, kind_of
+from wordtide.sources.landing import LandingReader
 from wordtide.storage import FileInfo, LocalStorage
 
 MINUTE = 60_000_000
@@ -32,6 +34,9 @@ CONTENT = st.lists(
     | st.binary(max_size=3),
     max_size=30,
 ).map(b"".join)
+
+
+UNPACKED = {Compression.GZIP, Compression.BZ2, Compression.ZSTD}
 
 
 class MemoryStorage:
@@ -130,7 +135,8 @@ def test_an_empty_file_has_no_line(content):
 @given(CONTENT, st.lists(st.integers(0, 60), max_size=5), st.integers(1, 7))
 def test_every_cut_gives_each_line_once(content, cuts, piece):
     storage = MemoryStorage({"/l/a": content}, piece=piece)
-    whole = storage.split("/l/a")
+    whole = replace(storage.split("/l/a"), as_text=True)
+    assume(kind_of(content) not in UNPACKED)
     edges = sorted({0, len(content), *(c for c in cuts if c < len(content))})
     parts = [replace(whole, start=a, end=b) for a, b in pairwise(edges)] or [whole]
     read_parts = [read(storage, part) for part in parts]
@@ -146,9 +152,11 @@ def test_every_cut_gives_each_line_once(content, cuts, piece):
 @given(CONTENT, st.integers(1, 7), st.integers(1, 12))
 def test_texts_are_cut_only_at_spaces_and_line_ends(content, piece, text_bytes):
     storage = MemoryStorage({"/l/a": content}, piece=piece)
+    assume(kind_of(content) not in UNPACKED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "TEXT_BYTES", text_bytes)
-        texts, proof = read(storage, storage.split("/l/a"))
+        patch.setattr(files, "HEAD_BYTES", 1)
+        texts, proof = read(storage, replace(storage.split("/l/a"), as_text=True))
     assert proof.lines == len(lines_of(content))
     assert counted(texts) == words_of(content)
     # The first piece may be longer: three bytes are awaited for a byte order mark. Only a long word makes longer texts.
@@ -243,11 +251,58 @@ def test_a_flipped_byte_is_corrupt(suffix):
             read(storage, storage.split(f"/l/a.{suffix}"))
 
 
-@pytest.mark.parametrize("suffix", PACK)
-def test_plain_text_under_a_compressed_name_is_corrupt(suffix):
-    storage = MemoryStorage({f"/l/a.{suffix}": TEXT})
-    with pytest.raises(CorruptFile):
-        read(storage, storage.split(f"/l/a.{suffix}"))
+@pytest.mark.parametrize("suffix", [*PACK, "br", "Z", "tar.gz"])
+def test_plain_text_is_read_as_such_whatever_its_name_promises(suffix):
+    storage = MemoryStorage({f"/l/a.{suffix}": TEXT}, piece=7)
+    assert read(storage, storage.split(f"/l/a.{suffix}"))[1].lines == 5001
+
+
+@pytest.mark.parametrize("pack", PACK.values(), ids=PACK)
+@pytest.mark.parametrize("name", ["a", "a.txt", "a.gz", "a.bz2", "a.zst", "a.xz"])
+def test_compressed_files_are_known_by_their_bytes(pack, name):
+    storage = MemoryStorage({f"/l/{name}": pack(TEXT)}, piece=3)
+    assert read(storage, storage.split(f"/l/{name}"))[1].lines == 5001
+
+
+BINARY = b"PAR1\x15\0\x15 some words\n"
+
+
+@pytest.mark.parametrize(("pack", "what"), [(bytes, "file"), *((pack, f"file in {n}") for n, pack in zip(
+    ("gzip", "bz2", "zstd"), PACK.values(), strict=True))])  # fmt: skip
+def test_what_is_no_text_is_refused_also_in_a_compression_unless_an_operator_says_that_it_is(pack, what):
+    storage = MemoryStorage({"/l/a": pack(BINARY)}, piece=2)
+    whole = storage.split("/l/a")
+    with pytest.raises(CorruptFile, match=rf"^/l/a: it seems to be a Parquet {what}; .* --as text"):
+        read(storage, whole)
+    texts, _ = read(storage, replace(whole, as_text=True))
+    assert counted(texts) == words_of(BINARY)
+
+
+def test_what_begins_as_gzip_does_and_is_none_is_text_if_an_operator_says_so():
+    content = b"\x1f\x8b\x08\xff is how gzip begins\n"
+    storage = MemoryStorage({"/l/a": content})
+    whole = storage.split("/l/a")
+    with pytest.raises(CorruptFile, match="not sound gzip data"):
+        read(storage, whole)
+    assert counted(read(storage, replace(whole, as_text=True))[0]) == words_of(content)
+
+
+def test_what_is_compressed_twice_is_refused():
+    storage = MemoryStorage({"/l/a.txt": gzip.compress(bz2.compress(TEXT))})
+    with pytest.raises(CorruptFile, match=r"compressed twice \(bz2 in gzip\)"):
+        read(storage, storage.split("/l/a.txt"))
+
+
+def test_only_plain_files_are_cut_whatever_their_names_are(monkeypatch):
+    monkeypatch.setattr("wordtide.sources.landing.PIECE_BYTES", 1000)
+    contents = {"/l/a": TEXT, "/l/b.gz": TEXT, "/l/c.txt": gzip.compress(TEXT * 9), "/l/d": BINARY * 1000}
+    storage = MemoryStorage({**contents, "/l/gone": TEXT})
+    splits = [storage.split(path) for path in storage.contents]
+    del storage.contents["/l/gone"]
+    pieces = [piece for task in LandingReader(storage, MINUTE, MTIME).cut(splits, 8) for piece in task]
+    assert {path: sum(piece.path == path for piece in pieces) > 1 for path in (*contents, "/l/gone")} == {
+        "/l/a": True, "/l/b.gz": True, "/l/c.txt": False, "/l/d": False, "/l/gone": False,
+    }  # fmt: skip
 
 
 def test_a_compression_bomb_comes_in_pieces():
@@ -260,7 +315,7 @@ def test_a_compression_bomb_comes_in_pieces():
 def test_a_compressed_file_exchanged_while_it_was_read_is_not_called_corrupt():
     storage = MemoryStorage({"/l/a.gz": gzip.compress(TEXT)})
     split = storage.split("/l/a.gz")
-    storage.contents["/l/a.gz"] = b"x" * split.length
+    storage.contents["/l/a.gz"] = b"\x1f\x8b\x08".ljust(split.length, b"x")
     storage.mtime += 1
     with pytest.raises(NotReady, match="was written to"):
         read(storage, split)
@@ -321,7 +376,7 @@ def test_shared_texts_are_handed_over_before_they_grow_large(monkeypatch):
 
 
 def test_one_error_names_every_corrupt_file():
-    contents = {f"/l/{n}.gz": gzip.compress(b"fine") if n % 10 else b"broken" for n in range(40)}
+    contents = {f"/l/{n}.gz": gzip.compress(b"fine") if n % 10 else b"\x1f\x8b\x08broken" for n in range(40)}
     contents["/l/gone"] = b"a"
     storage = MemoryStorage(contents)
     splits = [storage.split(path) for path in contents]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from tests.support import (
 )
 from wordtide.batch import Committed, Decision, Status, Verdict
 from wordtide.config import Stream
-from wordtide.errors import DecisionRefused
-from wordtide.repair.resolve import resolve
+from wordtide.errors import DecisionRefused, WordtideError
+from wordtide.repair.recount import find_published, recount
+from wordtide.repair.resolve import existing, resolve
 
 
 def last_row(place: Place, stream: Stream) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def test_a_corrupt_file_that_was_mended_is_counted_by_recount_and_only_once(plac
 def test_skip_settles_a_file_that_is_not_read_or_has_no_name_in_utf8(place: Place) -> None:
     stream = place.folder_stream()
     _, root = place.landing(stream)
-    Path(root, "a.zip").write_bytes(b"PK")
+    Path(root, "a.zip").write_bytes(b"PK\3\4")
     with open(root.encode() + b"/\xff.txt", "wb") as file:
         file.write(b"a\n")
     parked = place.drain(stream).parked
@@ -208,3 +210,40 @@ def test_a_decision_wins_against_a_drain_that_commits_meanwhile(place: Place, mo
     assert place.drain(stream).parked == []
     assert place.counted(stream) == words_of([*some_lines(10)[4:], *some_lines(10)[5:], "x", "y"])
     assert_numbered(place.ledger(stream))
+
+
+NO_TEXT = "\ufeffsome words words\n".encode("utf-16-le")
+
+
+def test_a_file_that_is_no_text_is_counted_as_text_by_decision_once_and_by_replays_too(
+    place: Place, folder: Stream
+) -> None:
+    packed = gzip.compress(b"PAR1\x15\0 packed words\n")
+    path, other = place.land(folder, "a.txt", NO_TEXT), place.land(folder, "b", packed)
+    assert place.drain(folder).parked == [path, other]
+    assert "UTF-16 text; convert it to UTF-8, or resolve it --as text" in last_row(place, folder)["reason"]
+    decide(place, folder, path, "text")
+    row = last_row(place, folder)
+    assert (row["status"], row["decision"], row["who"], row["why"]) == ("correction", "text", "ann", "checked")
+    as_text = Counter(NO_TEXT.replace(b"\n", b" ").decode(errors="replace").split(" "))
+    assert place.counted(folder) == as_text
+    decide(place, folder, other, "text")
+    counted = as_text + words_of(["PAR1\x15\0 packed words"])
+    for _ in range(2):
+        assert place.drain(folder).parked == []
+        assert place.counted(folder) == counted
+    with pytest.raises(DecisionRefused, match="not parked"):
+        decide(place, folder, path, "text")
+    source, snapshot = place.source(folder), existing(place.table(folder))
+    for published in find_published(snapshot.handle, lambda row: True):
+        assert not len(recount(folder, source, snapshot, published).rows)
+    replace(place, folder, "a.txt", b"text at last\n")
+    place.drain(folder)
+    decide(place, folder, path, "recount")
+    assert +place.counted(folder) == counted - as_text + words_of(["text at last"])
+    # What an operator said is of the file that was there.
+    replace(place, folder, "a.txt", NO_TEXT * 2)
+    place.drain(folder)
+    with pytest.raises(WordtideError, match="UTF-16"):
+        decide(place, folder, path, "recount")
+    assert_numbered(place.ledger(folder))

@@ -186,7 +186,7 @@ def test_a_replaced_file_stays_and_so_does_one_that_was_skipped_until_it_is_reco
     place.drain(kept)
     stream = corner.stream("delete")
     corner.replace("a.txt", b"one two three\n")
-    corner.land("broken.gz", b"no gzip\n")
+    corner.land("broken.gz", b"\x1f\x8b\x08no gzip\n")
     parked = {path, f"{corner.root}/broken.gz"}
     assert set(place.drain(stream).parked) == parked
     assert corner.landed() == {"a.txt", "broken.gz"}
@@ -205,8 +205,8 @@ def test_a_replaced_file_stays_and_so_does_one_that_was_skipped_until_it_is_reco
 
 def test_what_cannot_be_read_stays(corner: Corner) -> None:
     stream = corner.stream("delete")
-    corner.land("a.gz", b"no gzip\n")
-    corner.land("a.xz", b"")
+    corner.land("a.gz", b"\x1f\x8b\x08no gzip\n")
+    corner.land("a.xz", b"\xfd7zXZ\0")
     corner.land("_hidden.txt")
     corner.land("b.txt")
     corner.place.drain(stream)

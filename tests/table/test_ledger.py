@@ -82,7 +82,7 @@ def test_a_ledger_that_is_caught_up_is_the_one_that_is_read_whole(place: Place) 
     known = None
     for number in range(4):
         place.land(landing, f"{number}.txt", b"a\n")
-        place.land(landing, f"{number}.zip", b"PK")
+        place.land(landing, f"{number}.zip", b"PK\3\4")
         place.drain(landing)
         table = place.table(landing)
         caught_up, whole = table.snapshot(known), table.snapshot()

@@ -111,5 +111,5 @@ def prepare(place: Place, prefix: str) -> dict[str, Stream]:
     )
     place.produce(streams["shown"], SHOWN_LINES)
     place.land(streams["parked"], "good.txt", b"a b")
-    place.land(streams["parked"], "bad.txt.gz", b"not gzip at all")
+    place.land(streams["parked"], "bad.txt.gz", b"\x1f\x8b\x08no gzip after all")
     return streams

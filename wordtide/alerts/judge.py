@@ -151,7 +151,7 @@ def _parked(stream: Stream, seen: Seen) -> Alarm | None:
     more = f"; and {len(newest) - NAMED:,} more" if len(newest) > NAMED else ""
     verb = "waits" if len(newest) == 1 else "wait"
     what = f"{len(newest):,} {verb} for a decision: {named}{more}"
-    do = f"wordtide parked {stream.name}; then wordtide resolve {stream.name} WHAT --as skip|recount|from-earliest"
+    do = f"wordtide parked {stream.name}; then wordtide resolve {stream.name} WHAT --as skip|recount|text|from-earliest"
     return Alarm(Subject(stream.name, Kind.PARKED), what, do, newest[0].since.timestamp())
 
 

@@ -33,9 +33,10 @@ _SHOWN_WORDS = 20
 @click.option(
     "--as",
     "verdict",
-    type=click.Choice([Verdict.SKIP.value, Verdict.RECOUNT.value, Verdict.FROM_EARLIEST.value]),
+    type=click.Choice([Verdict.SKIP.value, Verdict.RECOUNT.value, Verdict.TEXT.value, Verdict.FROM_EARLIEST.value]),
     required=True,
-    help="skip: go on behind it; recount: count a file as it is now; from-earliest: take a recreated topic whole.",
+    help="skip: go on behind it; recount: count a file as it is now; text: count what is taken for something else as"
+    " text; from-earliest: take a recreated topic whole.",
 )
 @click.option("--why", default="", help="Goes into the ledger, beside who and when.")
 def resolve(stream: str, what: str, verdict: str, why: str) -> None:
@@ -53,7 +54,8 @@ def resolve(stream: str, what: str, verdict: str, why: str) -> None:
     for parked in committed.batch.parked:
         click.echo(f"{show.visible(parked.what)}: {show.visible(parked.reason)}")
     if committed.counted is not None:
-        click.echo(f"{show.visible(what)}: recounted; {_words(committed.counted.words)}")
+        counted = "counted as text" if decision.verdict is Verdict.TEXT else "recounted"
+        click.echo(f"{show.visible(what)}: {counted}; {_words(committed.counted.words)}")
         others = {proof.split.what for proof in committed.counted.proofs} & waiting - {what}
         for other in sorted(others):
             click.echo(f"{show.visible(other)}: recounted with it, as it is of the same batch")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from types import MappingProxyType
 
 from wordtide.batch import FileSplit, Parked
@@ -14,30 +13,6 @@ from wordtide.storage.base import FileInfo
 RESTLESS_SECONDS = 1.0
 """A file that changed under several plans in a row must have been left alone for at least this long."""
 _RESTLESS_TIMES = 10
-
-_FOREIGN_SUFFIXES = (
-    "7z ace arj br brotli bzip2 cab cpio deflate jar lha lz lz4 lzh lzma lzo lzo_deflate lzop rar s2 snappy "
-    "sz tar taz tbz tbz2 tgz tlz txz tzst xz z zip zipx zpaq zz"
-)
-_FOREIGN = frozenset(_FOREIGN_SUFFIXES.split())
-
-
-class Compression(StrEnum):
-    """How a file's bytes become text."""
-
-    PLAIN = "plain"
-    GZIP = "gzip"
-    BZ2 = "bz2"
-    ZSTD = "zstd"
-
-
-_OWN = {
-    "gz": Compression.GZIP,
-    "gzip": Compression.GZIP,
-    "bz2": Compression.BZ2,
-    "zst": Compression.ZSTD,
-    "zstd": Compression.ZSTD,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +34,6 @@ class LandingPlan:
     backlog_files: int
     backlog_bytes: int
     behind: bool
-
-
-def compression_of(path: str) -> Compression | None:
-    """Return how a file is compressed by its suffix, in any case; None for a compression or archive not read here."""
-    name = path.rpartition("/")[2].lower()
-    stem, dot, suffix = name.rpartition(".")
-    if not dot or (suffix not in _OWN and suffix not in _FOREIGN):
-        return Compression.PLAIN
-    # words.tar.gz is an archive, words.gz.gz is compressed twice: neither is text once unpacked.
-    inner = stem.rpartition(".")[2] if "." in stem else ""
-    if inner in _FOREIGN or inner in _OWN:
-        return None
-    return _OWN.get(suffix)
 
 
 def plan_landing(
@@ -155,8 +117,8 @@ def plan_landing(
 
 
 def cut(split: FileSplit, size: int) -> list[FileSplit]:
-    """Return a file as byte ranges of at most ``size`` bytes for readers side by side; if compressed, whole."""
-    if split.end - split.start <= size or compression_of(split.path) is not Compression.PLAIN:
+    """Return a plain text file as byte ranges of at most ``size`` bytes for readers side by side."""
+    if split.end - split.start <= size:
         return [split]
     starts = range(split.start, split.end, size)
     return [replace(split, start=start, end=min(start + size, split.end)) for start in starts]
@@ -171,15 +133,7 @@ def _objection(path: str, length: int, mtime: int, known: tuple[int, int] | None
             return name, "its name is not UTF-8; rename it"
     if known is not None:
         return path, f"replaced or appended to: taken as {_identity(*known)}, now {_identity(length, mtime)}"
-    if compression_of(path) is None:
-        return path, f"compression or archive {_suffix(path)!r} is not read; decompress it, or use gzip, bz2 or zstd"
     return path, None
-
-
-def _suffix(path: str) -> str:
-    """Return the suffix that matters for reading: the last, with the one before it if that is such a one too."""
-    *before, inner, last = ("", *path.rpartition("/")[2].split("."))
-    return f".{inner}.{last}" if before and inner.lower() in _FOREIGN | _OWN.keys() else f".{last}"
 
 
 def _identity(length: int, mtime: int) -> str:

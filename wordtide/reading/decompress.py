@@ -9,18 +9,9 @@ from typing import Protocol
 
 import zstandard
 
-from wordtide.planning.landing import Compression
+from wordtide.reading.sniff import Compression
 
 _OUT_BYTES = 1 << 20
-_SIGNS = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bz2",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"PK\x03\x04": "zip",
-    b"\xfd7zXZ\x00": "xz",
-    b"7z\xbc\xaf\x27\x1c": "7z",
-}
-"""How what is often given a wrong suffix begins."""
 
 
 class BrokenData(ValueError):
@@ -106,6 +97,19 @@ _DECODERS: dict[Compression, tuple[type[_Decoder], int]] = {
 }
 
 
+_BROKEN = (zlib.error, OSError, EOFError, zstandard.ZstdError)
+
+
+def begins(compression: Compression, head: bytes) -> bool:
+    """Return whether first bytes are such that a decoder goes on."""
+    try:
+        for _ in _DECODERS[compression][0]().feed(head):
+            pass
+    except _BROKEN:
+        return False
+    return True
+
+
 def decompressed(compression: Compression, pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Yield what a compressed file holds, several members one after the other; an empty file holds nothing.
 
@@ -114,9 +118,7 @@ def decompressed(compression: Compression, pieces: Iterator[bytes]) -> Iterator[
     """
     make, step = _DECODERS[compression]
     decoder: _Decoder | None = None
-    begin = b""
     for piece in pieces:
-        begin = begin or piece[:8]
         view = memoryview(piece)
         for start in range(0, len(view), step):
             data: memoryview | bytes = view[start : start + step]
@@ -124,19 +126,10 @@ def decompressed(compression: Compression, pieces: Iterator[bytes]) -> Iterator[
                 decoder = decoder or make()
                 try:
                     yield from decoder.feed(data)
-                except (zlib.error, OSError, EOFError, zstandard.ZstdError) as error:
-                    why = _diagnosis(compression, begin, error)
-                    raise BrokenData(f"not sound {compression} data ({why})") from error
+                except _BROKEN as error:
+                    raise BrokenData(f"not sound {compression} data ({error})") from error
                 data = b""
                 if decoder.ended:
                     data, decoder = decoder.rest, None
     if decoder is not None:
         raise BrokenData(f"its {compression} data is cut short")
-
-
-def _diagnosis(compression: Compression, begin: bytes, error: Exception) -> str:
-    """Return what a file seems to be if not what its suffix says, or else what the decoder says."""
-    for sign, kind in _SIGNS.items():
-        if begin.startswith(sign) and kind != compression:
-            return f"it begins as {kind} does; give it that suffix, or decompress it"
-    return str(error)

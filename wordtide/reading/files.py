@@ -7,15 +7,15 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TypeVar
 
 from wordtide.batch import Aside, FileSplit, SplitProof
 from wordtide.counting.kernel import CHUNK_BYTES
 from wordtide.errors import PlanAgain, WordtideError
-from wordtide.planning.landing import Compression, compression_of
 from wordtide.reading.aside import NOTHING, Quarantine, without_quarantined
-from wordtide.reading.decompress import BrokenData, decompressed
+from wordtide.reading.decompress import BrokenData, begins, decompressed
+from wordtide.reading.sniff import HEAD_BYTES, Compression, NotText, kind_of, kind_of_file
 from wordtide.reading.text import Reading, Text, clamp_ms, window_start
 from wordtide.storage.base import AccessDenied, FileInfo, Readable, Storage
 
@@ -101,7 +101,8 @@ def read_file(storage: Readable, split: FileSplit, *, window_us: int, latest_ms:
         The proof. That the file still is what was planned is for `verify_unchanged`, once all is read.
 
     Raises:
-        CorruptFile: Broken compression, a word longer than `LONGEST_WORD`, or no permission to read it.
+        CorruptFile: No text by its first bytes, broken compression, a word longer than `LONGEST_WORD`, or no permission
+            to read it.
         NotReady: The file is gone or holds fewer bytes than planned (also: a writer has it open).
     """
     return (yield from _read(storage, split, _fetcher(storage, split), window_us, latest_ms))
@@ -299,14 +300,10 @@ def _read(
         aside.append(Aside(replace(split, start=begin, end=end), reason))
 
     mtime = clamp_ms(split.mtime, latest_ms)
-    compression = compression_of(split.path)
-    if compression is None:
-        raise CorruptFile(split, "a compression or archive that is not read")
     try:
-        if compression is Compression.PLAIN:
-            pieces = _line_range(split, fetch)
-        else:
-            pieces = decompressed(compression, fetch(0, split.length))
+        whole = (split.start, split.end) == (0, split.length)
+        # Only what is plain text is cut.
+        pieces = _plain(split, fetch(0, split.length)) if whole else _line_range(split, fetch)
         if quarantine:
             pieces = without_quarantined(pieces, split.start, quarantine, put_aside)
         if split.start == 0:
@@ -334,12 +331,11 @@ def text_range(storage: Readable, file: FileSplit) -> bytes:
         CorruptFile, NotReady: As `read_file`.
     """
     fetch = _fetcher(storage, file)
-    compression = compression_of(file.path)
-    if compression is None or compression is Compression.PLAIN:
+    if kind_of_file(b"".join(fetch(0, min(HEAD_BYTES, file.length))), file.path) is Compression.PLAIN:
         return b"".join(fetch(file.start, file.end))
     found, at = bytearray(), 0
     try:
-        for piece in decompressed(compression, fetch(0, file.length)):
+        for piece in _plain(file, fetch(0, file.length)):
             found += piece[max(file.start - at, 0) : max(file.end - at, 0)]
             at += len(piece)
             if at >= file.end:
@@ -349,8 +345,52 @@ def text_range(storage: Readable, file: FileSplit) -> bytes:
     return bytes(found)
 
 
+def plain_files(storage: Readable, files: Sequence[FileSplit]) -> set[str]:
+    """Return the paths of those that are plain text by their first bytes, and so may be cut.
+
+    What cannot be read now is not among them: who reads it whole says why.
+    """
+    with closing(storage.read_small([(file.path, min(HEAD_BYTES, file.length)) for file in files])) as heads:
+        return {
+            file.path
+            for file, head in zip(files, heads, strict=True)
+            if isinstance(head, bytes) and kind_of_file(head, file.path) is Compression.PLAIN
+        }
+
+
+def _plain(split: FileSplit, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield a whole file's text; compression is undone, also of what an operator said to be text.
+
+    Raises:
+        BrokenData: It is no text.
+    """
+    head, pieces = _peeked(pieces)
+    kind = kind_of_file(head, split.path)
+    if isinstance(kind, Compression) and kind is not Compression.PLAIN:
+        outer = kind
+        if split.as_text and not begins(outer, head):
+            return pieces
+        head, pieces = _peeked(decompressed(outer, pieces))
+        kind = kind_of(head)
+        if isinstance(kind, NotText):
+            kind = kind.within(outer)
+        elif kind is not Compression.PLAIN:
+            kind = NotText(f"compressed twice ({kind} in {outer})", "unpack it once")
+    if isinstance(kind, NotText) and not split.as_text:
+        raise BrokenData(str(kind))
+    return pieces
+
+
+def _peeked(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """Return the first `HEAD_BYTES` bytes, all if there are fewer, and all pieces."""
+    begin = next(pieces, b"")
+    while len(begin) < HEAD_BYTES and (piece := next(pieces, None)) is not None:
+        begin += piece
+    return begin[:HEAD_BYTES], chain((begin,), pieces)
+
+
 def _line_range(split: FileSplit, fetch: Fetch) -> Iterator[bytes]:
-    """Yield the bytes ``[first(start), first(end))`` of a plain file; see `read_file`."""
+    """Yield the bytes ``[first(start), first(end))`` of a part of a plain file; see `read_file`."""
     skipping = split.start > 0
     after_cr = False
     last = b""

@@ -113,7 +113,13 @@ def _aside(found: Mapping[str, Any], files: Mapping[str, FileSplit]) -> Aside:
 
 
 def recount(
-    stream: Stream, source: Source, snapshot: Snapshot, published: Published, *, whole: bool = False
+    stream: Stream,
+    source: Source,
+    snapshot: Snapshot,
+    published: Published,
+    *,
+    whole: bool = False,
+    as_text: str | None = None,
 ) -> Difference:
     """Read a batch's splits again and compare.
 
@@ -123,6 +129,7 @@ def recount(
         snapshot: Its table.
         published: The batch.
         whole: Put nothing aside: what had been is counted as well.
+        as_text: A file that is text from now on, whatever it begins with.
 
     Raises:
         DecisionRefused: A file is gone, or offsets are no longer held. Nothing was changed.
@@ -130,7 +137,7 @@ def recount(
     """
     if 0 <= published.number < snapshot.ledger.identity_since:
         raise DecisionRefused(f"batch {published.number} was read from a topic that is gone; nothing was changed")
-    splits = _as_they_are(source, published.splits)
+    splits = _as_they_are(source, published.splits, as_text)
     # A file that was replaced since may well be younger than the batch.
     latest = published.planned_at.timestamp() if splits == published.splits else time.time()
     reader = source.reader(int((latest + FUTURE_SECONDS) * 1000), whole=whole)
@@ -203,24 +210,26 @@ def publish(table: WordCounts, source: Source, difference: Difference, decision:
     return table.commit(snapshot, batch, counted, decision.who)
 
 
-def recount_file(stream: Stream, source: Source, snapshot: Snapshot, what: str) -> Difference:
+def recount_file(stream: Stream, source: Source, snapshot: Snapshot, what: str, *, as_text: bool = False) -> Difference:
     """Return what the batch that held a parked file would count now; all of its files are read as they are.
 
-    A file that no batch has held is compared with nothing.
+    A file that no batch has held is compared with nothing. With ``as_text`` it is text, whatever it begins with.
     """
+    text = what if as_text else None
     held = find_published(snapshot.handle, lambda row: any(split["path"] == what for split in row["splits"]))
     if held:
-        return recount(stream, source, snapshot, held[-1])
+        return recount(stream, source, snapshot, held[-1], as_text=text)
     waiting = snapshot.ledger.parked[what].split
     assert isinstance(waiting, FileSplit)
-    return recount(stream, source, snapshot, Published(-1, (), utc_now(), (waiting,)))
+    return recount(stream, source, snapshot, Published(-1, (), utc_now(), (waiting,)), as_text=text)
 
 
-def _as_they_are(source: Source, splits: Iterable[Split]) -> tuple[Split, ...]:
-    """Return the splits with the present identity of files."""
+def _as_they_are(source: Source, splits: Iterable[Split], as_text: str | None) -> tuple[Split, ...]:
+    """Return the splits with the present identity of files; one of them as text, if that was decided."""
     if not isinstance(source, LandingFolder):
         return tuple(splits)
-    return tuple(source.as_it_is(split) for split in splits if isinstance(split, FileSplit))
+    files = (source.as_it_is(split) for split in splits if isinstance(split, FileSplit))
+    return tuple(replace(file, as_text=file.as_text or file.path == as_text) for file in files)
 
 
 def _published_counts(handle: DeltaTable, published: Published) -> pa.Table:

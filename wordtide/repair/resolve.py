@@ -35,10 +35,10 @@ def resolve(stream: Stream, source: Source, table: WordCounts, what: str, decisi
         DecisionRefused: It is not parked (any more), or the verdict does not fit. Nothing was changed.
         WordtideError: Source or table cannot be reached.
     """
-    if isinstance(source, LandingFolder) and decision.verdict is Verdict.RECOUNT:
+    if isinstance(source, LandingFolder) and decision.verdict in (Verdict.RECOUNT, Verdict.TEXT):
         snapshot = existing(table)
         _waiting(snapshot, stream, what)
-        difference = recount_file(stream, source, snapshot, what)
+        difference = recount_file(stream, source, snapshot, what, as_text=decision.verdict is Verdict.TEXT)
         return until_committed(lambda: publish(table, source, difference, decision))
 
     def attempt() -> Committed:

@@ -17,6 +17,7 @@ from wordtide.reading.aside import NOTHING, Quarantine
 from wordtide.reading.files import (
     CorruptFile,
     NotReady,
+    plain_files,
     read_files,
     text_range,
     verify_each_unchanged,
@@ -78,7 +79,9 @@ class LandingReader:
         total = sum(split.length for split in files)
         piece = max(PIECE_BYTES, -(-total // max(tasks, 1)))
         # A line that is put aside is known by its place in the file, which only who reads from its begin knows.
-        parts = files if self.quarantine else [part for split in files for part in cut_file(split, piece)]
+        large = [] if self.quarantine else [split for split in files if split.length > piece and not split.as_text]
+        plain = plain_files(self.storage, large) if large else set()
+        parts = [part for split in files for part in (cut_file(split, piece) if split.path in plain else [split])]
         groups: list[list[Split]] = [[]]
         held = 0
         # Many small files: equal bytes alone would leave all of them to one task when they are empty or tiny.
@@ -246,7 +249,8 @@ class LandingFolder:
                 raise DecisionRefused(f"{file.path} is gone; put it back, or skip it. Nothing was changed") from None
             self._archived[file.path] = archived
             return file
-        return FileSplit(found.path, found.length, found.mtime_ms, 0, found.length)
+        same = (found.length, found.mtime_ms) == (file.length, file.mtime)
+        return FileSplit(found.path, found.length, found.mtime_ms, 0, found.length, same and file.as_text)
 
     def reject(self, problem: CorruptFile | NotReady | StalledRead | GapsFound) -> None:
         """Have the next plan park what is corrupt, and look twice at what was not as planned."""

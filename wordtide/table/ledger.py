@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,9 @@ from wordtide.batch import (
 )
 from wordtide.config import Stream
 from wordtide.table.schema import STEPS
+
+AS_TEXT = {"as_text": True}
+"""Of a split's detail: an operator said that it is text, whatever it begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +108,17 @@ class Ledger:
 def split_of(split: Mapping[str, Any]) -> Split | None:
     """Return a ledger split as a value; None where it names a topic as a whole."""
     if split["path"] is not None:
-        return FileSplit(split["path"], split["length"], split["mtime"], 0, split["length"])
+        whole = FileSplit(split["path"], split["length"], split["mtime"], 0, split["length"])
+        return replace(whole, as_text=True) if is_text(split) else whole
     if split["partition"] is None:
         return None
     return KafkaSplit(split["topic"], split["partition"], split["start"], split["end"])
+
+
+def is_text(split: Mapping[str, Any]) -> bool:
+    """Return whether an operator said of a ledger split that it is text, whatever it begins with."""
+    detail = split.get("detail")
+    return detail is not None and bool(json.loads(detail).get("as_text"))
 
 
 def what_of(split: Mapping[str, Any]) -> str:
@@ -170,6 +180,7 @@ def _split_row(split: Split, proof: SplitProof | None, reason: str | None) -> di
         "mtime": split.mtime,
         "lines": proof.lines if proof else None,
         "reason": reason,
+        "detail": json.dumps(AS_TEXT) if split.as_text else None,
     }
 
 

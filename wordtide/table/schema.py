@@ -59,7 +59,7 @@ SCHEMA = pa.schema(
         ("attempt", pa.string()),
         ("status", pa.string()),
         ("reason", pa.string()),
-        ("decision", pa.string()),  # an operator's: skip | recount | from-earliest | replay | import-offsets
+        ("decision", pa.string()),  # an operator's: skip | recount | text | from-earliest | replay | import-offsets
         ("who", pa.string()),
         ("why", pa.string()),
         ("replaces", pa.int64()),  # the batch that a correction is about
