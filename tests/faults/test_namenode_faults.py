@@ -1,19 +1,26 @@
-"""A NameNode in safe mode, gone in the middle of a batch, and back: on an HDFS of this module's own."""
+"""A NameNode in safe mode, gone in the middle of a batch, silent, and back: on an HDFS of this module's own."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 
 from tests.faults.test_landing_faults import after_plan
-from tests.support import Place, assert_numbered, some_lines, wait_until, words_of
+from tests.support import SECONDS, Place, assert_numbered, some_lines, wait_until, words_of
+from wordtide import limits
+from wordtide.config import Stream
 from wordtide.embedded import hdfs
 from wordtide.embedded.cluster import ClusterAddress
 from wordtide.embedded.jars import server_jars
@@ -50,6 +57,16 @@ class OwnHdfs:
         assert process is not None
         os.kill(process.pid, signal.SIGKILL)
         wait_until("the NameNode is gone", lambda: not process.alive())
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """NameNode and DataNodes accept connections and say nothing."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.process.pid, signal.SIGCONT)
 
     def safe_mode(self, action: str) -> None:
         """``enter`` or ``leave`` it, as `hdfs dfsadmin` does."""
@@ -120,3 +137,108 @@ def test_a_namenode_that_goes_in_the_middle_of_a_batch_costs_a_run_and_no_word(o
     storage, root = own.landing(stream)
     assert storage.list_files(root) == []
     assert len(storage.list_files(f"/done/{name}")) == 2
+
+
+@pytest.fixture
+def tables_too(own: Place) -> Iterator[Stream]:
+    """A stream with landing folder and table on this HDFS, and a batch in it, whose calls are given up after 2 s."""
+    name = own.folder.name
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORDTIDE_HDFS_TIMEOUT", "2s")
+        stream = own.folder_stream(landing=f"hdfs:///{name}", tables=f"hdfs:///tables/{name}")
+        own.land(stream, "a.txt", b"one two\n")
+        own.drain(stream)
+        yield stream
+
+
+def drains(own: Place, stream: Stream) -> bool:
+    """Drain, unless calls that hang say that it would be in vain: they need a moment to return."""
+    try:
+        own.drain(stream)
+    except WordtideError:
+        return False
+    return True
+
+
+def none_hangs() -> bool:
+    return not any(hdfs._abandoned for hdfs in limits._servers.values())
+
+
+def command(own: Place, *arguments: str, timeout: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "wordtide.cli.main", *arguments],
+        env={**own.environment(), "WORDTIDE_HDFS_TIMEOUT": timeout},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_every_command_gives_a_silent_namenode_up_in_one_line(own: Place, server: OwnHdfs, tables_too: Stream) -> None:
+    file = own.folder / "b.txt"
+    file.write_text("three\n")
+    name, landing = tables_too.name, f"hdfs:///{own.folder.name}"
+    commands = [
+        ("lag",),
+        ("land", str(file), landing),
+        ("ledger", name),
+        ("replay", name, "--batch", "1"),
+        ("resolve", name, f"{landing}/a.txt", "--as", "skip"),
+        ("receive", "socket", "localhost:1", "--to", landing),
+        ("doctor",),
+    ]
+    with server.frozen():
+        running = [command(own, *arguments, timeout="2s") for arguments in commands]
+        for arguments, process in zip(commands, running, strict=True):
+            shown, said = process.communicate(timeout=4 * SECONDS)
+            assert process.returncode == 1, (arguments, shown, said)
+            assert server.url.removeprefix("hdfs://") in shown + said, (arguments, shown, said)
+            assert "Traceback" not in said
+            assert arguments == ("doctor",) or ("restart what hangs" in said and said.count("\n") == 1)
+    assert own.drain(tables_too).last == 1
+
+
+def test_a_commit_whose_answer_is_late_is_settled_by_the_next_drain(
+    own: Place, server: OwnHdfs, tables_too: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = DeltaTable.create_write_transaction
+    silence = ExitStack()
+
+    def into_silence(handle: DeltaTable, *given: Any, **named: Any) -> None:
+        monkeypatch.undo()
+        silence.enter_context(server.frozen())
+        commit(handle, *given, **named)
+
+    own.land(tables_too, "b.txt", b"three\n")
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", into_silence)
+    with silence, pytest.raises(WordtideError, match="Whether batch 2 was published, the next drain sees"):
+        own.drain(tables_too)
+    # The server goes on, and so does the commit, beside a drain that plans the same file.
+    wait_until("HDFS goes on", lambda: drains(own, tables_too))
+    wait_until("the late commit has ended", none_hangs)
+    own.drain(tables_too)
+    assert own.counted(tables_too) == words_of(["one two", "three"])
+    assert_numbered(own.ledger(tables_too))
+
+
+def test_a_commit_that_comes_after_the_next_drain_has_taken_the_same_is_refused(
+    own: Place, tables_too: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = DeltaTable.create_write_transaction
+    heard = Event()
+
+    def late(handle: DeltaTable, *given: Any, **named: Any) -> None:
+        monkeypatch.undo()
+        assert heard.wait(SECONDS)
+        commit(handle, *given, **named)
+
+    own.land(tables_too, "b.txt", b"three\n")
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", late)
+    with pytest.raises(WordtideError, match="Whether batch 2 was published"):
+        own.drain(tables_too)
+    wait_until("HDFS is asked again", lambda: drains(own, tables_too))
+    heard.set()
+    wait_until("the late commit has ended", none_hangs)
+    assert own.counted(tables_too) == words_of(["one two", "three"])
+    assert_numbered(own.ledger(tables_too))

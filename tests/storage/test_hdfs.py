@@ -15,12 +15,13 @@ import pytest
 from hdfs_native import Client, WriteOptions
 
 from tests.support import open_to_append, wait_until
+from wordtide import limits
 from wordtide.batch import FileSplit
 from wordtide.errors import SourceUnavailable
 from wordtide.planning.landing import LandingPlan, plan_landing
 from wordtide.reading.files import NotReady, read_files, verify_unchanged
 from wordtide.storage import CHUNK_BYTES, AccessDenied, HdfsAddress, HdfsStorage
-from wordtide.storage.hdfs import _FILE_BYTES
+from wordtide.storage.read_ahead import _FILE_BYTES
 
 BLOCK = 1 << 20
 
@@ -261,8 +262,8 @@ def test_small_files_are_read_while_the_caller_is_busy_but_not_without_bound(sto
         return content
 
     monkeypatch.setattr(HdfsStorage, "_read_whole", recorded)
-    monkeypatch.setattr("wordtide.storage.hdfs._AHEAD_BYTES", 5 * (length + _FILE_BYTES))
-    monkeypatch.setattr("wordtide.storage.hdfs._HANDFUL_BYTES", 1)
+    monkeypatch.setattr("wordtide.storage.read_ahead._AHEAD_BYTES", 5 * (length + _FILE_BYTES))
+    monkeypatch.setattr("wordtide.storage.read_ahead._HANDFUL_BYTES", 1)
     contents = storage.read_small([(name, length) for name in names])
     assert next(contents) == names[0].encode()
     wait_until("others have been read unasked", lambda: len(finished) == 5)
@@ -273,7 +274,8 @@ def test_small_files_are_read_while_the_caller_is_busy_but_not_without_bound(sto
     next(contents)
     contents.close()
     assert len(finished) <= 5
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("wordtide-read")]
+    callers = [thread for thread in threading.enumerate() if thread.name == "wordtide-call"]
+    wait_until("nobody reads any more", lambda: len(limits._idle) == len(callers))
 
 
 def test_a_missing_folder_and_a_file_in_its_place_are_one_clear_line(storage, cluster, root):

@@ -8,12 +8,9 @@ import http.client
 import json
 import os
 import re
-import sys
 import threading
 import uuid
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
@@ -21,32 +18,16 @@ from urllib.parse import quote, urlencode
 from hdfs_native import Client, WriteOptions
 
 from wordtide.errors import EnvironmentProblem, SourceUnavailable, WordtideError
+from wordtide.limits import NoAnswer
 from wordtide.storage.base import CHUNK_BYTES, AccessDenied, FileInfo, is_hidden, temporary_name
+from wordtide.storage.hdfs_client import LimitedClient
+from wordtide.storage.read_ahead import read_ahead
 
-# With the defaults a dead NameNode costs 160 s of silence, with these 0.1 s. One fail-over is left, as two need.
-_CLIENT_CONFIG = {
-    "dfs.client.failover.max.attempts": "1",
-    "dfs.client.failover.sleep.base.millis": "50",
-    "dfs.client.failover.sleep.max.millis": "100",
-}
 _HTTP_SECONDS = 5.0
 _REMOTE = re.compile(r'RPCError\("([\w.$]+)", "(.*)', re.DOTALL)
 _NO_ROOM = ("could only be written to", "QuotaExceededException", "could only be replicated")
 
-_READS_AT_ONCE = 32
-"""Small files being read: threads that mostly wait, since hdfs-native lets go of the interpreter's lock."""
-_AHEAD_BYTES = 32 << 20
-"""Of small files read, or being read, before they are asked for: more than one text of the kernel's."""
-_FILE_BYTES = 1 << 10
-"""What a file costs in memory beside its bytes."""
-_HANDFUL_BYTES = 256 << 10
-"""Files are handed to a thread in handfuls of this size: a hand-over costs as much as a tenth of reading 10 kB."""
-
-_SWITCH_SECONDS = 0.5e-3
-"""How long a thread that reads waits for the interpreter's lock while the caller counts: it needs it for some µs only,
-many times a file, and the usual 5 ms made the whole 10 to 20 % slower."""
-
-_clients: dict[tuple[int, str, str], Client] = {}
+_clients: dict[tuple[int, str, str], LimitedClient] = {}
 
 
 class _Kept(threading.local):
@@ -139,28 +120,11 @@ class HdfsStorage:
     def read_small(self, files: Sequence[tuple[str, int]]) -> Generator[bytes | AccessDenied | None, None, None]:
         """See `Storage`. Threads go on reading ahead while the caller is busy with what it was given."""
         client = self._client
-        started: deque[tuple[int, Future[list[bytes | AccessDenied | None]]]] = deque()
-        waiting = deque(_handfuls(files))
-        ahead = 0
-        pool = ThreadPoolExecutor(_READS_AT_ONCE, "wordtide-read")
-
-        def read(handful: Sequence[tuple[str, int]]) -> list[bytes | AccessDenied | None]:
-            return [self._read_whole(client, path, length) for path, length in handful]
-
-        patience = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH_SECONDS)
         try:
-            while waiting or started:
-                while waiting and ahead < _AHEAD_BYTES:
-                    size, handful = waiting.popleft()
-                    started.append((size, pool.submit(read, handful)))
-                    ahead += size
-                size, contents = started.popleft()
-                ahead -= size
-                yield from contents.result()
-        finally:
-            sys.setswitchinterval(patience)
-            pool.shutdown(cancel_futures=True)
+            yield from read_ahead(client.server, files, lambda path, length: self._read_whole(client.raw, path, length))
+        except NoAnswer as error:
+            client.renew()
+            raise self._problem(error, files[0][0], writing=False) from error
 
     def _read_whole(self, client: Client, path: str, length: int) -> bytes | AccessDenied | None:
         try:
@@ -253,10 +217,10 @@ class HdfsStorage:
             raise self._no_namenode("a cluster id") from None
 
     @property
-    def _client(self) -> Client:
+    def _client(self) -> LimitedClient:
         # A parent's client stays in the inherited dict, so that a child never runs its destructor.
         key = (os.getpid(), self.address.url, _user())
-        return _clients.get(key) or _clients.setdefault(key, Client(self.address.url, _CLIENT_CONFIG))
+        return _clients.get(key) or _clients.setdefault(key, LimitedClient(self.address.url))
 
     @contextmanager
     def _answers(self, path: str, *, writing: bool = False) -> Iterator[None]:
@@ -274,6 +238,8 @@ class HdfsStorage:
 
     def _problem(self, error: Exception, path: str, writing: bool) -> WordtideError:
         place = f"{self.address.url}{path}"
+        if isinstance(error, NoAnswer):
+            return SourceUnavailable(f"{place}: {error}")
         remote = _REMOTE.search(str(error))
         if remote is None:
             return SourceUnavailable(
@@ -334,19 +300,6 @@ class HdfsStorage:
                 f"http://{self.address.webhdfs}: the NameNode's HTTP port does not answer ({error}); "
                 "start the HDFS (`wordtide up`) or correct its address"
             ) from error
-
-
-def _handfuls(files: Iterable[tuple[str, int]]) -> Iterator[tuple[int, list[tuple[str, int]]]]:
-    """Yield the files in order, some at a time, each time with what they cost in memory."""
-    size, handful = 0, []
-    for path, length in files:
-        handful.append((path, length))
-        size += length + _FILE_BYTES
-        if size >= _HANDFUL_BYTES:
-            yield size, handful
-            size, handful = 0, []
-    if handful:
-        yield size, handful
 
 
 def _get(connection: http.client.HTTPConnection, target: str) -> tuple[int, bytes]:

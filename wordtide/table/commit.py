@@ -20,9 +20,11 @@ from wordtide.batch import Batch, Committed, Counted, Founding, Status
 from wordtide.batch import Transaction as Txn
 from wordtide.config import Stream, is_url
 from wordtide.errors import EnvironmentProblem, PlanAgain, SourceUnavailable, TableRefused, WordtideError
+from wordtide.limits import NoAnswer
 from wordtide.storage import FileInfo, Storage
 from wordtide.storage.local import NO_ROOM
 from wordtide.table.files import utc_now, write_batch_row
+from wordtide.table.handles import open_handle, within_limit
 from wordtide.table.ledger import Ledger, batch_row, describe, fingerprint, founding_row
 from wordtide.table.panics import PANICKED, panics_as_errors
 from wordtide.table.rows import catch_up, read_batch_rows
@@ -80,6 +82,8 @@ class Snapshot:
         try:
             with panics_as_errors():
                 return self.handle.transaction_version(app_id)
+        except NoAnswer:
+            raise
         except (DeltaError, OSError) as error:
             detail = " ".join(_COLOUR.sub("", str(error)).split())[:300]
             raise SourceUnavailable(f"table {self.handle.table_uri}: {detail}; is its file system up?") from error
@@ -145,7 +149,7 @@ class WordCounts:
         for attempt in range(1, OPENINGS + 1):
             try:
                 with panics_as_errors():
-                    return DeltaTable(self.uri)
+                    return open_handle(self.uri)
             except TableNotFoundError:
                 break
             except (DeltaError, OSError) as error:
@@ -180,15 +184,18 @@ class WordCounts:
         try:
             self.storage.mkdirs(self.root)
             with panics_as_errors():
-                write_deltalake(
+                within_limit(
                     self.uri,
-                    pa.Table.from_pylist([full], schema=SCHEMA),
-                    mode="error",
-                    partition_by=PARTITION_BY,
-                    description=FORMAT,
-                    configuration=CONFIGURATION,
-                    commit_properties=CommitProperties(
-                        app_transactions=[*transactions, Transaction(BATCH_APP, 0)], max_commit_retries=0
+                    lambda: write_deltalake(
+                        self.uri,
+                        pa.Table.from_pylist([full], schema=SCHEMA),
+                        mode="error",
+                        partition_by=PARTITION_BY,
+                        description=FORMAT,
+                        configuration=CONFIGURATION,
+                        commit_properties=CommitProperties(
+                            app_transactions=[*transactions, Transaction(BATCH_APP, 0)], max_commit_retries=0
+                        ),
                     ),
                 )
         except (DeltaError, OSError) as error:
@@ -290,7 +297,10 @@ class WordCounts:
         Equal ``txn`` values prove nothing (a rival on the same plan writes the same ones): only the attempt's uuid in
         the ledger does.
         """
-        handle = self.open()
+        try:
+            handle = self.open()
+        except SourceUnavailable as unknown:
+            raise self._in_doubt(batch, unknown) from error
         if handle is None:
             raise self._deleted() from error
         with self.answers():
@@ -298,11 +308,19 @@ class WordCounts:
         if last is None or last < batch.number:
             if isinstance(error, CommitFailedError):
                 raise PlanAgain(f"batch {batch.number} met another commit: {error}") from error
+            if isinstance(error, NoAnswer):
+                # It may still happen: compare-and-set settles it with whoever plans from here.
+                raise self._in_doubt(batch, self._unreachable(error)) from error
             raise self._unreachable(error) from error
         with self.answers():
             winners = [row for row in read_batch_rows(handle, after=batch.number - 1) if row["batch"] == batch.number]
         if [row["attempt"] for row in winners] != [batch.attempt]:
             raise PlanAgain(f"batch {batch.number} was committed by another drain") from error
+
+    def _in_doubt(self, batch: Batch, problem: WordtideError) -> SourceUnavailable:
+        return SourceUnavailable(
+            f"{problem}. Whether batch {batch.number} was published, the next drain sees in the table"
+        )
 
     def sync_log(self, version: int) -> None:
         """Make log entries from ``version`` on survive a power cut; delta-rs links them without fsync."""
@@ -329,6 +347,8 @@ class WordCounts:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> WordtideError:
+        if isinstance(error, NoAnswer):
+            return SourceUnavailable(f"table {self.uri}: {error}")
         detail = " ".join(_COLOUR.sub("", str(error)).split())
         if getattr(error, "errno", None) in NO_ROOM or _FULL.search(detail):
             return EnvironmentProblem(f"table {self.uri}: the disk is full; free some space, nothing was published")

@@ -19,6 +19,7 @@ from wordtide.batch import DataFile
 from wordtide.errors import WordtideError
 from wordtide.table.commit import RETENTION, WordCounts
 from wordtide.table.files import ROWS_A_FILE, write_merged
+from wordtide.table.handles import open_handle
 from wordtide.table.panics import panics_as_errors
 from wordtide.table.schema import BATCH_SCHEMA, COUNT_SCHEMA, PARTITION_BY, SCHEMA
 
@@ -134,4 +135,4 @@ def vacuum(uri: str) -> int:
     """Delete files no version of the last two days names, orphans of killed attempts included; return how many."""
     hours = int(RETENTION.total_seconds() // 3600)
     # The default, lite, reads the log only and never finds an orphan.
-    return len(DeltaTable(uri).vacuum(hours, dry_run=False, full=True))
+    return len(open_handle(uri).vacuum(hours, dry_run=False, full=True))
