@@ -23,6 +23,7 @@ from wordtide.batch import Committed
 from wordtide.config import EngineName, Stream
 from wordtide.counting.local import LocalEngine
 from wordtide.counting.spark import SparkEngine
+from wordtide.dagster_names import op_name
 from wordtide.drain import Drain, Summary
 from wordtide.errors import ConfigError, WordtideError
 from wordtide.mirror import GroupMirror
@@ -43,7 +44,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
     key = word_counts_key(stream)
 
     @dg.multi_asset(
-        name=f"{stream.name}__word_counts",
+        name=op_name(stream.name),
         specs=[
             dg.AssetSpec(
                 key,

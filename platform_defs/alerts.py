@@ -12,6 +12,7 @@ from wordtide.alerts.channels import senders_from_environment
 from wordtide.alerts.decide import State, decide, deliver, lines_of
 from wordtide.alerts.judge import Judgement, Kind, Subject, judge, judge_checks
 from wordtide.config import Stream
+from wordtide.dagster_names import ALERTS_SENSOR
 from wordtide.errors import ConfigError
 from wordtide.metrics.looks import Watcher, look_at_all
 from wordtide.sources.base import Source
@@ -41,8 +42,7 @@ def build_alerts_sensor(streams: Sequence[Stream], checks: Sequence[dg.AssetChec
     watchers: list[Watcher] = []
 
     @dg.sensor(
-        # No stream's sensor can have this name: those end in _sensor.
-        name="wordtide_alerts",
+        name=ALERTS_SENSOR,
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING if configured() else dg.DefaultSensorStatus.STOPPED,
         description="Tells by webhook or mail, once, what is wrong with a stream and what to do, and when it is over.",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
 
 import dagster as dg
 
 from assets.sources import build_sources
+from assets.withheld import build_withheld
 from assets.word_counts import build_word_counts
 from platform_defs.alerts import build_alerts_sensor
 from platform_defs.jobs import build_drain_job, build_maintenance_job
@@ -14,7 +17,14 @@ from platform_defs.retention import build_retention_sensor
 from platform_defs.schedules import build_maintenance_schedule
 from platform_defs.sensors import build_sensor
 from resources import HdfsResource, KafkaResource, OpenLineageResource, SparkResource, TablesResource
-from wordtide.config import Stream, load_streams
+from wordtide.config import Configuration, Stream, load_configuration
+from wordtide.dagster_names import withheld
+from wordtide.errors import ConfigError
+
+log = logging.getLogger("wordtide")
+
+VALIDATING = "DAGSTER_IS_DEFS_VALIDATION_CLI"
+"""Dagster sets it while `dagster definitions validate` or `dg check defs` loads a code location."""
 
 
 def build_definitions(
@@ -27,6 +37,9 @@ def build_definitions(
 ) -> dg.Definitions:
     """Return assets, sensors, jobs and resources for streams.
 
+    Of a stream that cannot run, because its entry is wrong or its names meet another's, there is only an asset that
+    says why; the rest is as without it.
+
     Args:
         streams: By name; default: those of the `streams.yaml` in use.
         kafka: Default: by environment variables, else the embedded broker.
@@ -35,19 +48,25 @@ def build_definitions(
         openlineage: Default: by environment variables, else off.
 
     Raises:
-        ConfigError: `streams.yaml` is wrong.
+        ConfigError: `streams.yaml` is wrong as a whole; while definitions are validated, some stream cannot run.
 
     Example:
         `defs = dg.Definitions.merge(my_definitions, build_definitions())`
     """
-    chosen = list((load_streams() if streams is None else streams).values())
+    configuration = load_configuration() if streams is None else Configuration(dict(streams))
+    refused = withheld(configuration)
+    if refused and os.environ.get(VALIDATING):
+        raise ConfigError("\n".join(refused.values()))
+    for problem in refused.values():
+        log.warning("withheld: %s", problem)
+    chosen = [stream for stream in configuration.streams.values() if stream.name not in refused]
     where = hdfs or HdfsResource()
     jobs = {stream.name: build_drain_job(stream) for stream in chosen}
     maintenance = build_maintenance_job(chosen)
     tables = [build_word_counts(stream) for stream in chosen]
     checks = [key for table in tables for key in table.check_keys]
     return dg.Definitions(
-        assets=[*build_sources(chosen), *tables],
+        assets=[*build_sources(chosen), *tables, *(build_withheld(name, why) for name, why in refused.items())],
         jobs=[*jobs.values(), maintenance],
         schedules=[build_maintenance_schedule(maintenance)],
         sensors=[

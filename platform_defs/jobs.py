@@ -10,6 +10,7 @@ from assets.keys import word_counts_key
 from assets.runs import STREAM_TAG
 from resources import TablesResource
 from wordtide.config import Stream
+from wordtide.dagster_names import MAINTENANCE_JOB, job_name
 from wordtide.errors import WordtideError
 from wordtide.table.maintain import compact_if_needed, vacuum
 
@@ -18,7 +19,7 @@ UnresolvedJob = Any  # dagster does not export the type of define_asset_job's re
 
 def drain_job_name(stream: Stream) -> str:
     """Return the name of a stream's drain job."""
-    return f"{stream.name}_drain"
+    return job_name(stream.name)
 
 
 def build_drain_job(stream: Stream) -> UnresolvedJob:
@@ -53,7 +54,7 @@ def build_maintenance_job(streams: Sequence[Stream]) -> dg.JobDefinition:
             raise dg.Failure("; ".join(failed))
 
     @dg.job(
-        name="maintenance",
+        name=MAINTENANCE_JOB,
         description="Tidies all tables; drains merge small files as well, so that this is for what they leave.",
     )
     def maintenance() -> None:

@@ -14,6 +14,7 @@ from assets.reporter import EVENTS_LOOKED_AT
 from assets.runs import STREAM_TAG, UNFINISHED
 from platform_defs.jobs import drain_job_name
 from wordtide.config import Stream
+from wordtide.dagster_names import RETENTION_SENSOR
 from wordtide.table.files import utc_now
 
 TICK_SECONDS = 300
@@ -28,8 +29,7 @@ def build_retention_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
     """Return the sensor that deletes what is older than each stream keeps. It starts no runs."""
 
     @dg.sensor(
-        # No stream's sensor can have this name: those end in _sensor.
-        name="wordtide_retention",
+        name=RETENTION_SENSOR,
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Deletes drain runs with their events once they are older than `keep_runs`.",

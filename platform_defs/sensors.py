@@ -14,6 +14,7 @@ from assets.word_counts import CHECK_NAME, FOLLOW_TAG
 from platform_defs.jobs import UnresolvedJob
 from resources import HdfsResource, KafkaResource, TablesResource
 from wordtide.config import Stream
+from wordtide.dagster_names import sensor_name
 from wordtide.errors import WordtideError
 from wordtide.lag import Waiting, look
 
@@ -78,7 +79,7 @@ def build_sensor(stream: Stream, job: UnresolvedJob) -> dg.SensorDefinition:
     """Return the sensor of one stream."""
 
     @dg.sensor(
-        name=f"{stream.name}_sensor",
+        name=sensor_name(stream.name),
         job=job,
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,

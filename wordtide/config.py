@@ -406,54 +406,123 @@ def _yaml_problem(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What a `streams.yaml` says.
+
+    Attributes:
+        streams: Those that can run, by name.
+        problems: Why the others cannot, by name: one line each.
+    """
+
+    streams: dict[str, Stream]
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def whole(self) -> dict[str, Stream]:
+        """Return the streams, or raise the first problem there is as a ConfigError."""
+        for problem in self.problems.values():
+            raise ConfigError(problem)
+        return self.streams
+
+    def stream(self, name: str) -> Stream:
+        """Return one stream, or raise a ConfigError that says what is wrong with it, or which ones there are."""
+        if name in self.problems:
+            raise ConfigError(self.problems[name])
+        return find_stream(self.streams, name)
+
+
 def parse_streams(text: str, origin: Path) -> dict[str, Stream]:
     """Return the streams of a `streams.yaml` text, relative paths taken from ``origin``'s folder.
 
     Raises:
         ConfigError: One line that names the file, the key and what to do.
     """
+    return parse_configuration(text, origin).whole()
+
+
+def parse_configuration(text: str, origin: Path) -> Configuration:
+    """Return what a `streams.yaml` text says; an entry that is wrong costs no other stream.
+
+    Raises:
+        ConfigError: The file as a whole is wrong: no YAML, or `tables` cannot be used.
+    """
     try:
         raw: Any = yaml.load(text, _OneOfEachKey)  # noqa: S506 (a SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{origin}: not YAML: {' '.join(_yaml_problem(error).split())}") from error
+    whole = {} if raw is None else raw
+    entries: dict[Any, Any] = {}
+    if isinstance(whole, dict) and isinstance(whole.get("streams"), dict):
+        entries, whole = whole["streams"], {**whole, "streams": {}}
     try:
-        parsed = StreamsFile.model_validate(raw if raw is not None else {})
+        parsed = StreamsFile.model_validate(whole)
     except ValidationError as error:
         raise ConfigError(f"{origin}: {_problem(error)}") from error
-    streams: dict[str, Stream] = {}
-    lines = _lines(text)
     tables = _absolute(parsed.tables, origin.parent)
     _check_tables(tables, origin)
-    for name, config in parsed.streams.items():
-        if not _STREAM_NAME.fullmatch(name):
-            raise ConfigError(
-                f"{origin}: streams.{name}: a stream's name is an ASCII letter or _ and then letters, digits or _"
-            )
-        landing = _absolute(config.landing.path, origin.parent) if config.landing else None
-        if landing and is_url(landing) and urlsplit(landing).scheme not in {"hdfs", "viewfs"}:
-            raise ConfigError(f"{origin}: streams.{name}.landing.path: use a folder or hdfs://, not {landing!r}")
-        if landing and f"{tables}/".startswith(f"{landing}/"):
-            raise ConfigError(
-                f"{origin}: streams.{name}.landing.path: {landing} holds the tables ({tables}), which would be"
-                " counted as landed files; move one of them"
-            )
-        written = config.landing.archive if config.landing else None
-        archive = _absolute(written, origin.parent) if written else None
-        if landing and archive and (problem := _archive_problem(archive, landing, tables)):
-            raise ConfigError(f"{origin}: streams.{name}.landing.after: {problem}")
-        receiver = _receiver(config, origin.parent)
-        if receiver and config.landing and not _takes(config.landing, receiver):
-            raise ConfigError(
-                f"{origin}: streams.{name}.landing.glob: {config.landing.glob!r} leaves out what the receiver lands;"
-                " use *.txt, or leave it out"
-            )
-        place = (origin, lines.get(name, 1))
-        streams[name] = Stream(name, config, f"{tables}/{name}/word_counts", landing, archive, receiver, place)
+    streams: dict[str, Stream] = {}
+    problems: dict[str, str] = {}
+    lines = _lines(text)
+    for name, entry in entries.items():
+        try:
+            (config,) = StreamsFile.model_validate({"streams": {name: entry}}).streams.values()
+            streams[name] = _stream(name, config, tables, (origin, lines.get(name, 1)))
+        except ValidationError as error:
+            problems[str(name)] = f"{origin}: {_problem(error)}"
+        except ConfigError as error:
+            problems[str(name)] = str(error)
+    return _without_conflicts(streams, problems, origin)
+
+
+def _stream(name: str, config: StreamConfig, tables: str, place: tuple[Path, int]) -> Stream:
+    origin = place[0]
+    if not _STREAM_NAME.fullmatch(name):
+        raise ConfigError(
+            f"{origin}: streams.{name}: a stream's name is an ASCII letter or _ and then letters, digits or _"
+        )
+    landing = _absolute(config.landing.path, origin.parent) if config.landing else None
+    if landing and is_url(landing) and urlsplit(landing).scheme not in {"hdfs", "viewfs"}:
+        raise ConfigError(f"{origin}: streams.{name}.landing.path: use a folder or hdfs://, not {landing!r}")
+    if landing and f"{tables}/".startswith(f"{landing}/"):
+        raise ConfigError(
+            f"{origin}: streams.{name}.landing.path: {landing} holds the tables ({tables}), which would be"
+            " counted as landed files; move one of them"
+        )
+    written = config.landing.archive if config.landing else None
+    archive = _absolute(written, origin.parent) if written else None
+    if landing and archive and (problem := _archive_problem(archive, landing, tables)):
+        raise ConfigError(f"{origin}: streams.{name}.landing.after: {problem}")
+    receiver = _receiver(config, origin.parent)
+    if receiver and config.landing and not _takes(config.landing, receiver):
+        raise ConfigError(
+            f"{origin}: streams.{name}.landing.glob: {config.landing.glob!r} leaves out what the receiver lands;"
+            " use *.txt, or leave it out"
+        )
+    return Stream(name, config, f"{tables}/{name}/word_counts", landing, archive, receiver, place)
+
+
+def _without_conflicts(streams: dict[str, Stream], problems: dict[str, str], origin: Path) -> Configuration:
+    """Return a configuration without the streams that would be in the way of one that is named before them."""
+    try:
+        _refuse_conflicts(streams, origin)
+    except ConfigError:
+        # Which of them is in the way: one by one.
+        kept: dict[str, Stream] = {}
+        for name, stream in streams.items():
+            try:
+                _refuse_conflicts({**kept, name: stream}, origin)
+                kept[name] = stream
+            except ConfigError as error:
+                problems[name] = str(error)
+        return Configuration(kept, problems)
+    return Configuration(streams, problems)
+
+
+def _refuse_conflicts(streams: dict[str, Stream], origin: Path) -> None:
     _refuse_shared_tables(streams, origin)
     _refuse_taking_from_others(streams, origin)
     _refuse_two_flumes_at_one_place(streams, origin)
     _refuse_shared_metrics(streams, origin)
-    return streams
 
 
 def _receiver(config: StreamConfig, base: Path) -> SocketConfig | FlumeConfig | None:
@@ -593,13 +662,22 @@ def load_streams(path: Path | None = None) -> dict[str, Stream]:
     Raises:
         ConfigError: The file is missing, unreadable or wrong.
     """
+    return load_configuration(path).whole()
+
+
+def load_configuration(path: Path | None = None) -> Configuration:
+    """Return the configured streams, and what is wrong with those that cannot run.
+
+    Raises:
+        ConfigError: The file is missing, unreadable or wrong as a whole.
+    """
     origin = path or streams_path()
     try:
         text = origin.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"{origin}: cannot be read ({why}); set WORDTIDE_STREAMS or create it") from error
-    return parse_streams(text, origin)
+    return parse_configuration(text, origin)
 
 
 def home() -> Path:

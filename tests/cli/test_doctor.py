@@ -453,11 +453,26 @@ def test_a_wrong_streams_yaml_is_one_failed_line_and_the_others_still_run(
     shell.streams("streams: {news: {kafka: {topic: t}, typo: 1}}\n")
     answer = doctor(shell)
     assert answer.code == 1
-    assert answer.stopping == {("streams", None), ("kafka", None)}
-    assert "unknown key 'streams.news.typo'" in answer.of("streams")["what"]
-    assert answer.of("streams")["where"] == str(shell.folder / "streams.yaml")
+    assert answer.stopping == {("streams", "news"), ("kafka", None)}
+    assert "unknown key 'streams.news.typo'" in answer.of("streams", "news")["what"]
+    assert answer.of("streams", "news")["where"] == str(shell.folder / "streams.yaml")
     (shell.folder / "streams.yaml").unlink()
     assert "cannot be read" in doctor(shell).of("streams")["what"]
+
+
+def test_streams_that_are_withheld_stop_and_the_others_are_still_looked_at(shell: Shell) -> None:
+    shell.streams(
+        "streams: {s: {landing: {path: ./in}}, bad: {landing: {path: 'ftp://x'}},"
+        " landing: {landing: {path: ./a}}, word_counts: {landing: {path: ./b}}}\n"
+    )
+    answer = doctor(shell)
+    assert answer.code == 1
+    assert answer.stopping == {("streams", "bad"), ("streams", "landing"), ("streams", "word_counts")}
+    said = {row["stream"]: row for row in answer.rows if row["check"] == "streams" and row["stream"]}
+    assert "use a folder or hdfs://" in said["bad"]["what"] + said["bad"]["do"]
+    assert "would both be the asset landing/word_counts" in said["landing"]["what"]
+    assert said["landing"]["do"] == "rename stream landing or word_counts"
+    assert "s" in {row["stream"] for row in answer.rows if row["check"] == "landing"}
 
 
 def test_addresses_that_cannot_be_are_told(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

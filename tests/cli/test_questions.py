@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Iterable
@@ -146,6 +147,26 @@ def test_lag_shows_the_other_streams_when_one_cannot_be_looked_at(
     assert (answer.code, files["lag"], topic["lag"]) == (1, 1, None)
     assert "no answer" in topic["problem"]
     assert answer.only_line.startswith("stream news: ")
+
+
+def test_a_stream_that_is_wrong_hides_no_other(shell: Shell, folder: Path) -> None:
+    (folder / "bad.txt.gz").write_bytes(gzip.compress(b"a b")[:-6])
+    drain("s")
+    log = shell.folder / "data" / "tables" / "a" / "word_counts" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / f"{0:020}.json").write_text("cut off {")
+    shell.streams(
+        "streams: {typo: {landin: x}, a: {landing: {path: ./a}}, s: {landing: {path: ./landing, min_age: 0s}}}\n"
+    )
+    for question in ("parked", "lag"):
+        answer = shell(question, "--json")
+        assert answer.code == 1
+        assert "s" in [row["stream"] for row in json.loads(answer.out)]
+        assert "wordtide: stream a: " in answer.err
+        assert "unknown key 'streams.typo.landin'" in answer.err
+    # One alone is as if there were no others.
+    assert shell("parked", "s", "--json").code == 0
+    assert "unknown key 'streams.typo.landin'" in shell("top", "typo").only_line
 
 
 def test_lag_of_a_topic_is_told_for_each_partition(served: Shell, cluster: ClusterAddress) -> None:

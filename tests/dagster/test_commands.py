@@ -62,6 +62,30 @@ def test_a_wrong_streams_yaml_fails_validation_with_its_line(tmp_path, environme
     assert "name exactly one source: kafka or landing" in ended.stdout + ended.stderr
 
 
+def test_streams_whose_names_meet_fail_validation_with_their_line_and_the_others_can_be_materialized(
+    place, environment
+):
+    place.topic_stream()
+    config = yaml.safe_load((place.folder / "streams.yaml").read_text())
+    (place.folder / "in").mkdir()
+    (place.folder / "in" / "1.txt").write_text("a b\n")
+    config["streams"] = {
+        "kafka": {"kafka": {"topic": "other"}},
+        "t": {"kafka": {"topic": "word_counts"}},
+        "good": {"landing": {"path": "in", "min_age": "0s"}},
+    }
+    (place.folder / "streams.yaml").write_text(yaml.safe_dump(config))
+    line = "would both be the asset kafka/word_counts; rename stream kafka"
+    ended = dagster("definitions", "validate", "-w", "workspace.yaml")
+    assert ended.returncode == 1
+    assert line in ended.stdout + ended.stderr
+    ended = dagster("asset", "materialize", "--select", "good/word_counts", "-m", "platform_defs.definitions")
+    assert ended.returncode == 0, ended.stderr
+    ended = dagster("asset", "materialize", "--select", "t/word_counts", "-m", "platform_defs.definitions")
+    assert ended.returncode == 1
+    assert line in ended.stdout + ended.stderr
+
+
 def test_a_real_dagster_dev_counts_what_arrives(place, environment, monkeypatch):
     monkeypatch.delenv("DAGSTER_HOME")
     stream = place.topic_stream(partitions=2, linger="2s")

@@ -10,7 +10,8 @@ import click
 from wordtide.cli.dagster_dev import LOOPBACK, DagsterDev
 from wordtide.cli.receivers import Receivers
 from wordtide.cli.signals import Interrupts
-from wordtide.config import home, load_streams
+from wordtide.config import home, load_configuration
+from wordtide.dagster_names import withheld
 from wordtide.errors import ConfigError, EnvironmentProblem
 from wordtide.wiring import hdfs_address, kafka_connection
 
@@ -20,7 +21,10 @@ from wordtide.wiring import hdfs_address, kafka_connection
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address the web server listens on.")
 def dev(port: int | None, host: str) -> None:
     """Run `dagster dev` with its storage in $WORDTIDE_HOME/dagster, and the receivers of streams.yaml, until Ctrl-C."""
-    streams = load_streams()
+    configuration = load_configuration()
+    for problem in withheld(configuration).values():
+        _say(f"withheld: {problem}")
+    streams = configuration.streams
     _hint(any(stream.config.kafka for stream in streams.values()))
     with Interrupts() as interrupts:
         started = DagsterDev(port=port, host=host)

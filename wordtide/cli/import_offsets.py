@@ -10,7 +10,7 @@ import click
 
 from wordtide.batch import Decision, Verdict
 from wordtide.cli import show
-from wordtide.config import find_stream, load_streams
+from wordtide.config import load_configuration
 from wordtide.planning.first_position import FirstPosition, GroupOffsets
 from wordtide.repair.first_position import begin_at, look_at_group
 from wordtide.wiring import open_source, open_table
@@ -33,7 +33,7 @@ def import_offsets(stream: str, group: str, why: str, dry_run: bool, as_json: bo
     It is for a stream that has no table yet: do it before Dagster's sensors see the stream, and stop the group first.
     A partition without a committed offset begins where kafka.start says.
     """
-    opened = find_stream(load_streams(), stream)
+    opened = load_configuration().stream(stream)
     table, source = open_table(opened), open_source(opened)
     try:
         topic, committed, positions = look_at_group(opened, source, table, group)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from wordtide.cli import show
 from wordtide.cli.progress import progress
-from wordtide.config import Stream, find_stream, load_streams
+from wordtide.config import Stream, load_configuration
 from wordtide.errors import WordtideError
 from wordtide.lag import PartitionLag, StreamLag, stream_lag
 
@@ -27,23 +27,26 @@ _SHOWN_PARTITIONS = 8
 @click.pass_context
 def lag(ctx: click.Context, stream: str | None, as_json: bool) -> None:
     """Show what waits to be counted: records of topics, files of folders."""
-    streams = load_streams()
+    configuration = load_configuration()
+    refused = configuration.problems.values() if stream is None else ()
     with progress("looking at sources and tables"):
         if stream is not None:
-            found = [stream_lag(find_stream(streams, stream))]
+            found = [stream_lag(configuration.stream(stream))]
         else:
             with ThreadPoolExecutor(_PARALLEL) as pool:
-                found = list(pool.map(_lag_or_problem, streams.values()))
+                found = list(pool.map(_lag_or_problem, configuration.streams.values()))
     if as_json:
         show.print_json([asdict(one) for one in found])
-    elif not found:
+    elif not found and not refused:
         click.echo("no stream is configured")
     else:
         _print_lag(found, whole=stream is not None)
     problems = [one for one in found if one.problem is not None]
     for one in problems:
         click.echo(f"wordtide: stream {one.stream}: {one.problem}", err=True)
-    if problems:
+    for refusal in refused:
+        click.echo(f"wordtide: {refusal}", err=True)
+    if problems or refused:
         ctx.exit(1)
 
 

@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 
 from wordtide.cli import show
 from wordtide.cli.progress import progress
-from wordtide.config import Stream, find_stream, load_streams
+from wordtide.config import Stream, load_configuration
 from wordtide.errors import ConfigError, SourceUnavailable, WordtideError
 from wordtide.lineage.naming import Names, names_of
 from wordtide.lineage.settings import NAMESPACE, lineage_settings
@@ -41,7 +41,7 @@ def emit(stream: str, first: int, last: int | None, as_json: bool) -> None:
     settings = lineage_settings()
     if settings is None:
         raise ConfigError("no lineage backend: set OPENLINEAGE_URL=http://host:port")
-    opened = find_stream(load_streams(), stream)
+    opened = load_configuration().stream(stream)
     handle, through = _range(opened, first, last)
     names = _names(opened, settings.namespace)
     sent, number = 0, first
@@ -71,7 +71,7 @@ def show_events(stream: str, first: int, last: int | None) -> None:
     from wordtide.lineage.telling import Telling
 
     settings = lineage_settings()
-    opened = find_stream(load_streams(), stream)
+    opened = load_configuration().stream(stream)
     handle, through = _range(opened, first, last)
     names = _names(opened, settings.namespace if settings else NAMESPACE)
     for _, events in Telling(names).events(handle, first - 1, through):

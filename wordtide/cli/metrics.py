@@ -8,7 +8,7 @@ from contextlib import suppress
 import click
 
 from wordtide.cli.signals import Interrupts
-from wordtide.config import load_streams
+from wordtide.config import load_configuration
 from wordtide.metrics.http import served
 from wordtide.metrics.looks import Watcher
 from wordtide.metrics.serve import StreamsCollector
@@ -27,7 +27,10 @@ def metrics(port: int, host: str) -> None:
     wordtide_table_up 0 and has no lag. There is no authentication: only this machine can ask, unless --listen says
     otherwise.
     """
-    streams = load_streams()
+    configuration = load_configuration()
+    for problem in configuration.problems.values():
+        _say(problem)
+    streams = configuration.streams
     collector = StreamsCollector(streams, [Watcher(stream, _say) for stream in streams.values()])
     with Interrupts() as interrupts, suppress(KeyboardInterrupt), served(collector, host, port) as there:
         click.echo(f"wordtide: metrics at http://{host}:{there}/metrics", err=True)

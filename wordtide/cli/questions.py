@@ -7,14 +7,16 @@ from datetime import datetime
 from typing import Any
 
 import click
+from deltalake.exceptions import DeltaError
 from rich.text import Text
 
 from wordtide.cli import show
 from wordtide.cli.progress import progress
-from wordtide.config import find_stream, load_streams
+from wordtide.config import Stream, load_configuration
+from wordtide.errors import WordtideError
 from wordtide.lag import ledger_of
 from wordtide.table.commit import BATCH_APP
-from wordtide.table.ledger import what_of
+from wordtide.table.ledger import ParkedSince, what_of
 from wordtide.table.query import top as top_words
 from wordtide.table.rows import read_batch_rows
 from wordtide.wiring import open_table
@@ -30,7 +32,7 @@ _SHOWN_RANGES = 4
 def top(stream: str, limit: int, as_json: bool) -> None:
     """Show the most frequent words of STREAM, highest first."""
     with progress("adding up words"):
-        handle = open_table(find_stream(load_streams(), stream)).open()
+        handle = open_table(load_configuration().stream(stream)).open()
         words = top_words(handle, limit) if handle is not None else []
     if as_json:
         show.print_json(words)
@@ -58,7 +60,7 @@ def ledger(stream: str, limit: int | None, as_json: bool) -> None:
     """Show what each batch of STREAM has taken, oldest first; batch 0 founded the table."""
     newest = limit if as_json else limit or _SHOWN_BATCHES
     with progress("reading the ledger"):
-        handle = open_table(find_stream(load_streams(), stream)).open()
+        handle = open_table(load_configuration().stream(stream)).open()
         last = (handle.transaction_version(BATCH_APP) or 0) if handle is not None else -1
         after = max(-1, last - newest) if newest else -1
         rows = read_batch_rows(handle, after) if handle is not None else []
@@ -116,23 +118,39 @@ def splits_line(splits: Sequence[Mapping[str, Any]]) -> str:
 @click.command()
 @click.argument("stream", required=False)
 @click.option("--json", "as_json", is_flag=True, help='Print [{"stream": …, "what": …, "reason": …, "since": …}, …].')
-def parked(stream: str | None, as_json: bool) -> None:
-    """Show partitions and files that wait for a decision, and why."""
-    streams = load_streams()
-    chosen = [find_stream(streams, stream)] if stream is not None else list(streams.values())
+@click.pass_context
+def parked(ctx: click.Context, stream: str | None, as_json: bool) -> None:
+    """Show partitions and files that wait for a decision, and why; exit 1 if some table cannot be read."""
+    configuration = load_configuration()
+    chosen = [configuration.stream(stream)] if stream is not None else list(configuration.streams.values())
+    problems = list(configuration.problems.values()) if stream is None else []
     rows: list[dict[str, str | datetime]] = []
     with progress("reading ledgers"):
         for one in chosen:
-            handle = open_table(one).open()
-            if handle is not None:
-                waiting = sorted(ledger_of(handle).parked.values(), key=lambda found: (found.since, found.what))
-                rows += [{"stream": one.name, "what": w.what, "reason": w.reason, "since": w.since} for w in waiting]
+            try:
+                waiting = _parked_of(one)
+            except (WordtideError, DeltaError, OSError) as error:
+                # One table that cannot be read must not hide what is parked of the others.
+                problems.append(f"stream {one.name}: {' '.join(str(error).split())}")
+                continue
+            rows += [{"stream": one.name, "what": w.what, "reason": w.reason, "since": w.since} for w in waiting]
     if as_json:
         show.print_json(rows)
-    elif not rows:
-        click.echo("nothing is parked")
-    else:
+    elif rows:
         _print_parked(rows)
+    elif not problems:
+        click.echo("nothing is parked")
+    for problem in problems:
+        click.echo(f"wordtide: {problem}", err=True)
+    if problems:
+        ctx.exit(1)
+
+
+def _parked_of(stream: Stream) -> list[ParkedSince]:
+    handle = open_table(stream).open()
+    if handle is None:
+        return []
+    return sorted(ledger_of(handle).parked.values(), key=lambda found: (found.since, found.what))
 
 
 def _print_parked(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -14,7 +14,7 @@ import click
 
 from wordtide.cli.receivers import arguments_of, lock_of
 from wordtide.cli.signals import Interrupts
-from wordtide.config import MAX_HELD, find_stream, is_url, load_streams, parse_bytes, parse_seconds
+from wordtide.config import MAX_HELD, is_url, load_configuration, parse_bytes, parse_seconds
 from wordtide.embedded.locks import exclusive
 from wordtide.errors import ConfigError
 from wordtide.receivers.address import Server
@@ -351,7 +351,7 @@ def receive_flume(
 @_around
 def receive_stream(name: str, metrics_port: int | None, parent: int | None, alone: Path | None) -> None:
     """Run the receiver that a stream of streams.yaml names (its key socket or flume), as wordtide dev does."""
-    stream = find_stream(load_streams(), name)
+    stream = load_configuration().stream(name)
     if stream.receiver is None:
         raise ConfigError(f"stream {name} names no receiver: add socket: {{…}} or flume: {{…}} to its entry")
     arguments = [*arguments_of(stream), "--alone", str(alone or lock_of(name))]

@@ -14,7 +14,7 @@ import pyarrow as pa
 from wordtide.batch import Aside, Committed, Decision, FileSplit, Verdict
 from wordtide.cli import show
 from wordtide.cli.progress import progress
-from wordtide.config import Stream, find_stream, load_streams
+from wordtide.config import Stream, load_configuration
 from wordtide.errors import DecisionRefused
 from wordtide.repair.quarantine import batches_with_quarantined, contents
 from wordtide.repair.recount import Difference, Published, find_published, publish, recount
@@ -41,7 +41,7 @@ _SHOWN_WORDS = 20
 @click.option("--why", default="", help="Goes into the ledger, beside who and when.")
 def resolve(stream: str, what: str, verdict: str, why: str) -> None:
     """Decide about WHAT, as `wordtide parked STREAM` names it."""
-    opened = find_stream(load_streams(), stream)
+    opened = load_configuration().stream(stream)
     table, source = open_table(opened), open_source(opened)
     what = _named(opened, what)
     try:
@@ -90,7 +90,7 @@ def replay(
 ) -> None:
     """Read again what STREAM has published, and show what differs. Nothing changes without --apply."""
     _check_asked(batch, path, partition, start, end)
-    opened = find_stream(load_streams(), stream)
+    opened = load_configuration().stream(stream)
     wanted = _wanted(batch, path and _named(opened, path), partition, start, end)
     table, source = open_table(opened), open_source(opened)
     decision = Decision(Verdict.REPLAY, getpass.getuser(), _line(why))
@@ -128,7 +128,7 @@ def replay(
 )
 def quarantine(stream: str, folder: Path | None, replay_it: bool, why: str, as_json: bool) -> None:
     """Show the records of STREAM that were put aside: offsets, or bytes of a file's text."""
-    opened = find_stream(load_streams(), stream)
+    opened = load_configuration().stream(stream)
     table, source = open_table(opened), open_source(opened)
     decision = Decision(Verdict.REPLAY, getpass.getuser(), _line(why))
     try:

@@ -13,7 +13,7 @@ from rich.text import Text
 from wordtide.cli import show
 from wordtide.cli.questions import splits_line
 from wordtide.cli.signals import Interrupts
-from wordtide.config import find_stream, load_streams
+from wordtide.config import load_configuration
 from wordtide.errors import SourceUnavailable
 from wordtide.table.follow import BatchCounts, Follower
 from wordtide.table.ledger import batch_seconds
@@ -33,7 +33,7 @@ def watch(stream: str, limit: int, first: int | None, as_json: bool) -> None:
 
     It reads the table only: nothing has to run here, and any number of people may watch.
     """
-    table = open_table(find_stream(load_streams(), stream))
+    table = open_table(load_configuration().stream(stream))
     follower = Follower(table, first, limit)
     console = show.console()
     with Interrupts() as interrupts:

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wordtide.config import EngineName, Stream, home, is_url, load_streams, streams_path
+from wordtide.config import EngineName, Stream, home, is_url, load_configuration, streams_path
+from wordtide.dagster_names import withheld
 from wordtide.doctor import brokers, machine, receivers, storages
 from wordtide.doctor.decide import judge
 from wordtide.doctor.findings import Finding, Line, bad, explained, gather, good
@@ -58,19 +59,26 @@ class Need:
 def examine() -> list[Finding]:
     """Return every line, in order, after `DEADLINE_SECONDS` at most."""
     streams, said = _streams()
-    servers = _Servers(streams, Need.of(streams, os.environ), known=said.ok)
-    return judge([said, *servers.problems, *gather(servers.checks, DEADLINE_SECONDS)])
+    servers = _Servers(streams, Need.of(streams, os.environ), known=bool(streams) or said[0].ok)
+    return judge([*said, *servers.problems, *gather(servers.checks, DEADLINE_SECONDS)])
 
 
-def _streams() -> tuple[list[Stream], Finding]:
+def _streams() -> tuple[list[Stream], list[Finding]]:
+    """Return the streams whose entries are right, and what is to be said of all of them."""
     line = Line("streams", str(streams_path()))
     try:
-        streams = list(load_streams().values())
+        configuration = load_configuration()
     except WordtideError as error:
-        return [], explained(line, error, "correct it; nothing is drained until then")
-    if not streams:
-        return [], good(line, "no stream is configured", "add one under streams:")
-    return streams, good(line, "1 stream" if len(streams) == 1 else f"{len(streams)} streams")
+        return [], [explained(line, error, "correct it; nothing is drained until then")]
+    streams = list(configuration.streams.values())
+    refused = [
+        explained(line._replace(stream=name), ConfigError(problem), "correct it; the stream is withheld until then")
+        for name, problem in withheld(configuration).items()
+    ]
+    if not streams and not refused:
+        return [], [good(line, "no stream is configured", "add one under streams:")]
+    counted = [good(line, "1 stream" if len(streams) == 1 else f"{len(streams)} streams")] if streams else []
+    return streams, [*refused, *counted]
 
 
 class _Servers:
