@@ -20,6 +20,7 @@ from resources import HdfsResource, KafkaResource, OpenLineageResource, SparkRes
 from wordtide.config import Configuration, Stream, load_configuration
 from wordtide.dagster_names import withheld
 from wordtide.errors import ConfigError
+from wordtide.planning.pace import spark_objection
 
 log = logging.getLogger("wordtide")
 
@@ -54,7 +55,8 @@ def build_definitions(
         `defs = dg.Definitions.merge(my_definitions, build_definitions())`
     """
     configuration = load_configuration() if streams is None else Configuration(dict(streams))
-    refused = withheld(configuration)
+    engine = spark or SparkResource()
+    refused = {**_without_spark(configuration, engine), **withheld(configuration)}
     if refused and os.environ.get(VALIDATING):
         raise ConfigError("\n".join(refused.values()))
     for problem in refused.values():
@@ -77,11 +79,21 @@ def build_definitions(
         resources={
             "kafka": kafka or KafkaResource(),
             "hdfs": where,
-            "spark": spark or SparkResource(),
+            "spark": engine,
             "openlineage": openlineage or OpenLineageResource(),
             "tables": TablesResource(hdfs=where),
         },
     )
+
+
+def _without_spark(configuration: Configuration, spark: SparkResource) -> dict[str, str]:
+    """Return the streams that ask for a Spark which cannot reach their files, each with why."""
+    if isinstance(spark.master, dg.EnvVar) or isinstance(spark.remote, dg.EnvVar):
+        # Known when a run starts, which checks it again.
+        return {}
+    cores = spark.own_cores()
+    objections = ((name, spark_objection(stream, cores)) for name, stream in configuration.streams.items())
+    return {name: objection for name, objection in objections if objection is not None}
 
 
 @dg.definitions

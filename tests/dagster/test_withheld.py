@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from platform_defs.definitions import VALIDATING, build_definitions
+from resources import SparkResource
 from wordtide.errors import ConfigError
 
 MET = """
@@ -76,3 +77,48 @@ def test_validation_fails_with_every_line(refused: set[str], monkeypatch: pytest
         build_definitions()
     assert all(name in str(failed.value) for name in refused)
     assert len(str(failed.value).splitlines()) == len(refused)
+
+
+SPARK = """
+tables: TABLES
+streams:
+  good: {landing: {path: ./in}}
+  far: {landing: {path: ./in}, engine: spark}
+  shared: {landing: {path: ./in}, engine: spark, shared_paths: true}
+"""
+
+
+@pytest.mark.parametrize("tables", ["./tables", "hdfs:///tables"])
+def test_a_stream_for_a_spark_elsewhere_that_cannot_reach_its_files_is_withheld(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tables: str
+) -> None:
+    (tmp_path / "streams.yaml").write_text(SPARK.replace("TABLES", tables))
+    monkeypatch.setenv("WORDTIDE_STREAMS", str(tmp_path / "streams.yaml"))
+    monkeypatch.delenv(VALIDATING, raising=False)
+
+    here = {job.name for job in build_definitions(spark=SparkResource(master="local[2]")).jobs or ()}
+    far = build_definitions(spark=SparkResource(master="spark://m:7077"))
+    later = build_definitions(spark=SparkResource(master=dg.EnvVar("MASTER")))
+
+    assert "far_drain" in here
+    assert {job.name for job in far.jobs or ()} == here - {"far_drain"}
+    assert {job.name for job in later.jobs or ()} == here
+    specs = {spec.key: spec for spec in far.resolve_all_asset_specs()}
+    assert "shared_paths: true" in str(specs[dg.AssetKey(["far", "word_counts"])].metadata["problem"])
+
+
+def test_a_run_is_refused_where_only_it_can_know_that_spark_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "streams.yaml").write_text(SPARK.replace("TABLES", "./tables"))
+    monkeypatch.setenv("WORDTIDE_STREAMS", str(tmp_path / "streams.yaml"))
+    monkeypatch.setenv("MASTER", "spark://m:7077")
+    defs = build_definitions(spark=SparkResource(master=dg.EnvVar("MASTER")))
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        ended = defs.resolve_job_def("far_drain").execute_in_process(instance=instance, raise_on_error=False)
+
+    assert not ended.success
+    (step,) = ended.get_step_failure_events()
+    assert "shared_paths: true" in str(step.event_specific_data)
+    assert not (tmp_path / "tables").exists()
