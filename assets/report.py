@@ -12,6 +12,7 @@ import dagster as dg
 from assets.keys import receiver_key, source_key, word_counts_key
 from assets.labels import column_lineage
 from assets.reported import FIRST_TAG, LAST_TAG
+from assets.versions import INITIAL, VERSION_TAG, Version
 from wordtide import __version__
 from wordtide.batch import Committed, FileSplit, KafkaSplit, SplitProof, Status
 from wordtide.config import Stream
@@ -30,11 +31,11 @@ class SourceVersion:
     """A version of a source as Dagster knows it.
 
     Attributes:
-        version: Its data version; `INITIAL` is what Dagster takes for that of which nothing was ever reported.
+        version: Its data version.
         event: The storage id of the event that told it, if any.
     """
 
-    version: str = "INITIAL"
+    version: Version = INITIAL
     event: int | None = None
 
 
@@ -259,7 +260,7 @@ def summarise(totals: Mapping[str, Sequence[Any]], position: str | None) -> Repo
 
 
 def materialization(
-    stream: Stream, report: Report, version: str, source: SourceVersion, table_rows: int | None = None
+    stream: Stream, report: Report, version: Version, source: SourceVersion, table_rows: int | None = None
 ) -> dg.AssetMaterialization:
     """Return the event of a report.
 
@@ -276,10 +277,12 @@ def materialization(
     return dg.AssetMaterialization(
         word_counts_key(stream),
         description=f"{name}: {report.words:,} words from {report.records:,} {unit}",
-        metadata=_metadata(stream, report) | ({} if table_rows is None else {"dagster/row_count": table_rows}),
+        metadata=_metadata(stream, report)
+        | version.metadata
+        | ({} if table_rows is None else {"dagster/row_count": table_rows}),
         # Dagster sets none of these on events logged within a run.
         tags={
-            "dagster/data_version": version,
+            VERSION_TAG: version.tag,
             "dagster/data_version_is_user_provided": "true",
             "dagster/code_version": __version__,
             **input_tags(stream, source),
@@ -329,6 +332,18 @@ def shown_seconds(seconds: float) -> float:
     return round(seconds, 3)
 
 
+def next_version(known: Version | None, number: int, position: str | None, status: str = Status.PUBLISHED) -> Version:
+    """Return the table's data version with a batch.
+
+    Args:
+        known: The version of the batch before, if there is one.
+        number: The batch.
+        position: What the table had taken with it; None where that is not at hand.
+        status: The batch's.
+    """
+    return Version.of(data_version(known.whole if known else None, number, position, status), known)
+
+
 def data_version(known: str | None, number: int, position: str | None, status: str = Status.PUBLISHED) -> str:
     """Return the table's data version: its position, and until that moves which batch corrected what was counted.
 
@@ -357,7 +372,7 @@ def input_tags(stream: Stream, source: SourceVersion) -> dict[str, str]:
     """
     key = source_key(stream).to_user_string()
     return {
-        f"dagster/input_data_version/{key}": source.version,
+        f"dagster/input_data_version/{key}": source.version.tag,
         f"dagster/input_event_pointer/{key}": "NULL" if source.event is None else str(source.event),
     }
 
@@ -382,12 +397,13 @@ def source_version(known: str, before: str | None, position: str) -> str:
     return position_of(told | ahead) if ahead else known
 
 
-def source_events(stream: Stream, version: str, position: str, lag: int | None) -> list[dg.AssetMaterialization]:
+def source_events(stream: Stream, version: Version, position: str, lag: int | None) -> list[dg.AssetMaterialization]:
     """Return the events that tell Dagster a source's version, and how far a stream has taken it.
 
     What a receiver takes in gets one as well: it flows, and its asset must not look as if it never had.
     """
     metadata: dict[str, Any] = {"taken": position, "taken_by": dg.MetadataValue.asset(word_counts_key(stream))}
+    metadata |= version.metadata
     if lag is not None:
         metadata["lag"] = lag
     return [
@@ -395,7 +411,7 @@ def source_events(stream: Stream, version: str, position: str, lag: int | None) 
             key,
             description=f"taken by {stream.name}: {position}"[:200],
             metadata=metadata,
-            tags={"dagster/data_version": version, "dagster/data_version_is_user_provided": "true"},
+            tags={VERSION_TAG: version.tag, "dagster/data_version_is_user_provided": "true"},
         )
         for key in (source_key(stream), receiver_key(stream) if stream.receiver else None)
         if key is not None

@@ -17,9 +17,9 @@ from assets.preview import row_count
 from assets.report import (
     Report,
     SourceVersion,
-    data_version,
     materialization,
     merge,
+    next_version,
     placed,
     position_before,
     position_in,
@@ -29,6 +29,7 @@ from assets.report import (
 )
 from assets.reported import Reported, reported_by, unreported
 from assets.runs import may_live, unfinished_runs
+from assets.versions import Version
 from wordtide.batch import Committed
 from wordtide.config import Stream
 from wordtide.drain import Summary
@@ -65,7 +66,7 @@ class Told:
     through: int
     source: SourceVersion
     newest: tuple[tuple[int, int], ...]
-    version: str | None
+    version: Version | None
 
 
 def pause(events: int, since_last: float) -> float:
@@ -97,7 +98,7 @@ class Reporter:
         self._reported = Reported()
         self._newest: list[tuple[int, int]] = []
         self._last: Report | None = None
-        self._version: str | None = None
+        self._version: Version | None = None
         self._events = 0
         self._logged_at = 0.0
         self._summary: Summary | None = None
@@ -168,7 +169,7 @@ class Reporter:
         return None if following is None else self._queue.get()
 
     def _log(self, report: Report, table_rows: int | None = None) -> None:
-        self._version = data_version(self._version, report.last, report.position, report.status)
+        self._version = next_version(self._version, report.last, report.position, report.status)
         self._send(materialization(self._stream, report, self._version, self._source_version(), table_rows))
         self._events += 1
         self._logged_at = time.monotonic()
@@ -197,9 +198,9 @@ class Reporter:
             return
         known = self._source_version().version
         before = self._newest_event(word_counts_key(self._stream))[0]
-        version = source_version(known, position_in(before or ""), report.position)
-        if version != known:
-            for event in source_events(self._stream, version, report.position, report.lag):
+        version = source_version(known.whole, position_in(before.whole) if before else None, report.position)
+        if version != known.whole:
+            for event in source_events(self._stream, Version.of(version), report.position, report.lag):
                 self._send(event)
 
     def _source_version(self) -> SourceVersion:
@@ -211,13 +212,13 @@ class Reporter:
         version, event = self._newest_event(source_key(self._stream))
         return SourceVersion(version or SourceVersion().version, event)
 
-    def _newest_event(self, key: dg.AssetKey) -> tuple[str | None, int | None]:
+    def _newest_event(self, key: dg.AssetKey) -> tuple[Version | None, int | None]:
         """Return the data version that an asset's newest event names, and the event's storage id."""
         records = self._context.instance.fetch_materializations(key, limit=1).records
         if not records:
             return None, None
         event = records[0].asset_materialization
-        return (event.tags or {}).get("dagster/data_version") if event else None, records[0].storage_id
+        return Version.of_event(event) if event else None, records[0].storage_id
 
     def _missed(self, first: Report | None) -> list[Report]:
         """Return what the ledger holds and no event tells of, up to but without ``first``, the run's first batch."""

@@ -13,7 +13,7 @@ from assets.keys import source_key, word_counts_key
 from assets.labels import column_lineage, freshness, link, quoted, table_labels, table_name
 from assets.lineage import Lineage
 from assets.preview import preview_from, row_count, top_words
-from assets.report import data_version, input_tags, shown_seconds
+from assets.report import input_tags, next_version, shown_seconds
 from assets.reported import THROUGH_TAG
 from assets.reporter import Reporter, Told
 from assets.runs import STREAM_TAG
@@ -213,6 +213,7 @@ def run_beside(
 
 
 def _result(stream: Stream, summary: Summary, told: Told, shown: Mapping[str, Any]) -> dg.MaterializeResult[Any]:
+    version = next_version(told.version, summary.last, summary.position)
     return dg.MaterializeResult(
         word_counts_key(stream),
         metadata={
@@ -223,11 +224,12 @@ def _result(stream: Stream, summary: Summary, told: Told, shown: Mapping[str, An
             "run_words": summary.words,
             "run_records": summary.records,
             **shown,
+            **version.metadata,
             "dagster/table_name": table_name(stream),
             "dagster/uri": stream.table,
             "dagster/column_lineage": column_lineage(stream),
         },
-        data_version=dg.DataVersion(data_version(told.version, summary.last, summary.position)),
+        data_version=dg.DataVersion(version.tag),
         tags={**input_tags(stream, told.source), THROUGH_TAG: str(told.through)},
     )
 
