@@ -1,5 +1,6 @@
 """The `word_counts` asset of a stream: materializing it drains the stream."""
 
+import logging
 import os
 import threading
 import time
@@ -26,11 +27,14 @@ from wordtide.counting.spark import SparkEngine
 from wordtide.dagster_names import op_name
 from wordtide.drain import Drain, Summary
 from wordtide.errors import ConfigError, WordtideError
+from wordtide.lag import json_line, mostly_json
 from wordtide.mirror import GroupMirror
 from wordtide.planning.pace import Pace, spark_objection
 from wordtide.planning.stalls import Standing
 from wordtide.table.commit import WordCounts
 from wordtide.wiring import open_source
+
+log = logging.getLogger("wordtide")
 
 FOLLOW_TAG = "wordtide/follow"
 """On runs of the sensor: drain until the source is quiet. Runs by hand take what is there and end."""
@@ -110,7 +114,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                 stop=stop,
                 own_cores=spark.own_cores(),
             )
-            early = _EarlyCheck(key, stop) if follow and checked else None
+            early = _EarlyCheck(stream, table, stop) if follow and checked else None
             try:
                 with lineage:
                     summary = yield from run_beside(drain, Pace.of(stream.config, by_hand=not follow), stop, early)
@@ -126,7 +130,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                 stream, summary, told, {"table": link(table.uri, hdfs.address()), **_look(context, table, told)}
             )
         if checked and (early is None or not early.decided):
-            yield _check(key, summary.parked, summary.stalled)
+            yield _check(stream, table, summary.parked, summary.stalled)
 
     return drain_stream
 
@@ -146,8 +150,9 @@ class _EarlyCheck:
     A run can decide its check once. When that is no longer so, it ends; the sensor starts the next, which says so.
     """
 
-    def __init__(self, key: dg.AssetKey, stop: threading.Event) -> None:
-        self._key = key
+    def __init__(self, stream: Stream, table: WordCounts, stop: threading.Event) -> None:
+        self._stream = stream
+        self._table = table
         self._stop = stop
         self._failed: bool | None = None
 
@@ -162,7 +167,7 @@ class _EarlyCheck:
             if not standing and not standing.settled:
                 return None
             self._failed = bool(standing)
-            return _check(self._key, standing.parked, standing.stalled)
+            return _check(self._stream, self._table, standing.parked, standing.stalled)
         if self._failed != bool(standing):
             self._stop.set()
         return None
@@ -253,22 +258,37 @@ def _look(context: dg.AssetExecutionContext, table: WordCounts, told: Told) -> d
     return shown
 
 
-def _check(key: dg.AssetKey, parked: Sequence[str], stalled: Sequence[str]) -> dg.AssetCheckResult:
+def _check(stream: Stream, table: WordCounts, parked: Sequence[str], stalled: Sequence[str]) -> dg.AssetCheckResult:
     shown, still = list(parked[:20]), list(stalled[:20])
     said = [f"waiting for a decision: {', '.join(shown)}"] if shown else []
     said += [f"stalled: {'; '.join(still)}"] if still else []
+    share = _json_share(stream, table)
+    notes = [json_line(stream.name, share)] if share is not None else []
     return dg.AssetCheckResult(
         passed=not said,
         check_name=CHECK_NAME,
-        asset_key=key,
+        asset_key=word_counts_key(stream),
         severity=dg.AssetCheckSeverity.ERROR,
-        description="; ".join(said) or "nothing is parked",
+        description="; ".join([*(said or ["nothing is parked"]), *notes]),
         metadata={
+            **({"json_share": share} if share is not None else {}),
             "parked": dg.MetadataValue.json(shown),
             "parked_count": len(parked),
             "stalled": dg.MetadataValue.json(still),
         },
     )
+
+
+def _json_share(stream: Stream, table: WordCounts) -> float | None:
+    """Return which share of the newest values are JSON, if most are; a note, not worth a failed run."""
+    if stream.config.kafka is None:
+        return None
+    try:
+        handle = table.open()
+        return mostly_json(handle) if handle is not None else None
+    except (WordtideError, DeltaError, OSError) as error:
+        log.warning("table %s: what its newest values are cannot be read: %s", table.uri, error)
+        return None
 
 
 def _warn_if_forgetful(context: dg.AssetExecutionContext) -> None:

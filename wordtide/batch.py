@@ -77,6 +77,8 @@ class SplitProof:
         clamped: Records whose timestamp was absurd and was clamped.
         aside: Records that were put aside, in order.
         oldest: The earliest believable timestamp (ms since the epoch), of records or of the file; None without one.
+        sampled: Kafka values that were tried as JSON.
+        json_objects: How many of those are JSON objects.
     """
 
     split: Split
@@ -87,6 +89,17 @@ class SplitProof:
     clamped: int = 0
     aside: tuple[Aside, ...] = ()
     oldest: int | None = field(default=None, compare=False)
+    sampled: int = field(default=0, compare=False)
+    json_objects: int = field(default=0, compare=False)
+
+
+class Mark(StrEnum):
+    """What the ledger must know of a range beside its reason."""
+
+    NOT_TEXT = "not_text"
+    """It is parked because its values are no text."""
+    AS_TEXT = "as_text"
+    """An operator said that the topic's values are text, from this range on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +110,13 @@ class Parked:
         what: ``topic``, ``topic/partition`` or the file's path.
         reason: One line; for a retention loss it names the lost range ``[start, end)``.
         split: The affected range or file identity, where there is one.
+        mark: What else the ledger must know of it.
     """
 
     what: str
     reason: str
     split: Split | None = None
+    mark: Mark | None = None
 
 
 class Status(StrEnum):

@@ -16,9 +16,12 @@ from wordtide.sources.base import Source
 from wordtide.sources.kafka import KafkaTopic, identity_of
 from wordtide.storage import HdfsAddress
 from wordtide.table.commit import BATCH_APP, WordCounts
-from wordtide.table.ledger import Ledger
-from wordtide.table.rows import catch_up
+from wordtide.table.ledger import Ledger, json_share
+from wordtide.table.rows import catch_up, newest_published
 from wordtide.wiring import open_source, open_table
+
+MOST = 0.5
+"""Above this share of its values a topic is said to be one of JSON."""
 
 _known: dict[str, Ledger] = {}
 """Ledgers by table, so that a tick reads only what is new. A hint: `snapshot` checks it against the table."""
@@ -101,6 +104,7 @@ class StreamLag:
         bytes: Of the files that are complete; None for a topic.
         parked: How many partitions or files wait for a decision.
         problem: Why there are no figures.
+        json_share: Which share of the last batch's values are JSON objects, by a sample, if most are.
     """
 
     stream: str
@@ -114,6 +118,19 @@ class StreamLag:
     problem: str | None = None
     bytes: int | None = None
     parked: int = 0
+    json_share: float | None = None
+
+
+def mostly_json(handle: DeltaTable) -> float | None:
+    """Return which share of the newest batch's values are JSON objects, by its sample, if most are."""
+    row = newest_published(handle, handle.transaction_version(BATCH_APP) or 0)
+    share = json_share(row) if row is not None else None
+    return share if share is not None and share > MOST else None
+
+
+def json_line(name: str, share: float) -> str:
+    """Return what there is to say of a stream that counts JSON."""
+    return f"{name}: {share:.0%} of the last batch's values are JSON objects; wordtide counts them as text"
 
 
 def ledger_of(handle: DeltaTable) -> Ledger:
@@ -183,6 +200,7 @@ def _topic_lag(stream: Stream, source: KafkaTopic, handle: DeltaTable | None, le
         ledger is not None,
         rows,
         parked=sum(row.parked for row in rows),
+        json_share=mostly_json(handle) if handle is not None else None,
     )
 
 

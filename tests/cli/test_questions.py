@@ -186,6 +186,22 @@ def test_lag_of_a_topic_is_told_for_each_partition(served: Shell, cluster: Clust
     ]
 
 
+def test_lag_says_once_that_most_values_are_json(served: Shell, cluster: ClusterAddress) -> None:
+    topic = unique("json")
+    create_topic(cluster, topic, 2)
+    served.streams(f"streams: {{s: {{kafka: {{topic: {topic}}}}}}}\n")
+    produce(cluster, topic, ['{"a": 1}'] * 3, partition=0)
+    produce(cluster, topic, ["some words"], partition=1)
+    drain("s")
+    line = "s: 75% of the last batch's values are JSON objects; wordtide counts them as text"
+    assert served("lag").out.count(line) == 1
+    [found] = json.loads(served("lag", "--json").out)
+    assert found["json_share"] == 0.75
+    produce(cluster, topic, ["some words"] * 3, partition=1)
+    drain("s")
+    assert "JSON" not in served("lag").out
+
+
 def test_lag_of_a_topic_that_is_not_there_is_one_line(served: Shell, cluster: ClusterAddress) -> None:
     topic = unique("missing")
     served.streams(f"streams: {{s: {{kafka: {{topic: {topic}}}}}}}\n")

@@ -122,6 +122,20 @@ def test_a_parked_file_fails_the_check_and_not_the_run(place):
     assert place.counted(stream) == {"a": 1, "b": 1}
 
 
+def test_the_check_says_that_a_topic_holds_json_and_passes(place):
+    stream = place.topic_stream(engine="local")
+    place.produce(stream, ['{"words": ["a", "b"]}'] * 3)
+    defs = definitions(place, stream)
+    with instance() as home:
+        for _ in range(2):
+            (check,) = by_hand(defs, stream, home).get_asset_check_evaluations()
+            assert check.passed
+            assert check.description == (
+                "nothing is parked; s: 100% of the last batch's values are JSON objects; wordtide counts them as text"
+            )
+            assert check.metadata["json_share"].value == 1.0
+
+
 def test_an_unfinished_run_of_the_stream_keeps_the_sensor_from_starting_another(place):
     stream = place.topic_stream()
     place.produce(stream, ["a"])

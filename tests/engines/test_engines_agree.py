@@ -14,6 +14,7 @@ from wordtide.counting.local import LocalEngine
 from wordtide.counting.spark import SparkEngine, _summed
 from wordtide.demo.text import lines as real_lines
 from wordtide.errors import PlanAgain
+from wordtide.table.ledger import json_share
 
 LEDGER = ("records", "lines", "gaps", "bytes", "words", "distinct", "invalid", "clamped", "splits")
 ODD = [
@@ -55,6 +56,14 @@ def test_on_a_topic(place, spark, tmp_path, tokenizer):
     assert len(local[0]) > 400
 
 
+def test_both_see_that_a_topic_holds_json(place, spark, tmp_path):
+    stream = place.topic_stream(partitions=2)
+    place.produce(stream, ['{"a": 1}'] * 90)
+    for found in both(place, spark, stream, tmp_path):
+        [row] = [dict(zip(LEDGER, row, strict=True)) for row in found[1] if row[LEDGER.index("records")]]
+        assert json_share(row) == 1
+
+
 def test_on_files_of_every_kind(place, spark, tmp_path):
     stream = place.folder_stream(landing=f"hdfs:///landing/{tmp_path.name}", tokenizer="words")
     text = "\r\n".join(some_lines(3000)).encode() + b"\n\xff\rlast line without an end"
@@ -64,6 +73,8 @@ def test_on_files_of_every_kind(place, spark, tmp_path):
     place.land(stream, "one.txt.gz", gzip.compress(text) + gzip.compress(text))
     place.land(stream, "two.txt.bz2", bz2.compress(text))
     place.land(stream, "three.txt.zst", zstandard.compress(text))
+    place.land(stream, "four", gzip.compress(text))
+    place.land(stream, "text.gz", text)
     local, on_spark = both(place, spark, stream, tmp_path)
     assert local == on_spark
     assert len(local[1]) == 2
@@ -72,7 +83,10 @@ def test_on_files_of_every_kind(place, spark, tmp_path):
 def test_a_plain_file_cut_into_many_pieces_is_the_same_file(place, spark, tmp_path, monkeypatch):
     monkeypatch.setattr("wordtide.sources.landing.PIECE_BYTES", 1000)
     stream = place.folder_stream()
-    place.land(stream, "a.txt", "\r\n".join(some_lines(500)).encode())
+    text = "\r\n".join(some_lines(500)).encode()
+    place.land(stream, "a.txt", text)
+    # Neither its name nor its size makes it one that can be cut.
+    place.land(stream, "b.txt", gzip.compress(text))
     local, on_spark = both(place, spark, stream, tmp_path)
     assert local == on_spark
 
@@ -81,6 +95,7 @@ def test_a_corrupt_file_is_parked_by_either_engine(place, spark, tmp_path):
     stream = place.folder_stream()
     place.land(stream, "good.txt", b"a b a")
     place.land(stream, "bad.txt.gz", gzip.compress(b"word " * 1000)[:-20])
+    place.land(stream, "bad.txt", b"PAR1\x15\0 word" * 1000)
     local, on_spark = both(place, spark, stream, tmp_path)
     assert local[0] == on_spark[0]
     assert [row[2:] for row in local[0]] == [("a", 2), ("b", 1)]

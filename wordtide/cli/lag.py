@@ -13,7 +13,7 @@ from wordtide.cli import show
 from wordtide.cli.progress import progress
 from wordtide.config import Stream, load_configuration
 from wordtide.errors import WordtideError
-from wordtide.lag import PartitionLag, StreamLag, stream_lag
+from wordtide.lag import PartitionLag, StreamLag, json_line, stream_lag
 
 _PARALLEL = 8
 """Streams looked at side by side, so that a silent server is waited for once and not once a stream."""
@@ -90,6 +90,9 @@ def _print_lag(found: Sequence[StreamLag], *, whole: bool) -> None:
                 "", "…", "", "", "", Text(f"{len(one.partitions) - len(shown):,} more partitions", style="dim")
             )
     show.console().print(table)
+    for one in found:
+        if one.json_share is not None:
+            click.echo(json_line(show.visible(one.stream).plain, one.json_share))
 
 
 def _worst(partitions: Sequence[PartitionLag]) -> list[PartitionLag]:

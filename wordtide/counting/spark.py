@@ -42,6 +42,7 @@ from wordtide.counting.kernel import int64s
 from wordtide.counting.local import Target, count_splits
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.errors import EnvironmentProblem, PlanAgain, WordtideError
+from wordtide.reading.files import CorruptFile, NotReady
 from wordtide.sources.base import SplitReader
 from wordtide.table.files import write_counts
 from wordtide.table.ledger import merge_proofs
@@ -302,12 +303,21 @@ def _split(packed: dict[str, Any]) -> Split:
     return FileSplit(**packed) if "path" in packed else KafkaSplit(**packed)
 
 
+def _together(errors: Sequence[Exception]) -> Exception:
+    """Return the first error; of files it names all of its kind, as if one reader had read them."""
+    first = errors[0]
+    for kind in (CorruptFile, NotReady):
+        if isinstance(first, kind):
+            others = [error for error in errors[1:] if isinstance(error, kind)]
+            first.also = (*first.also, *(one for error in others for one in (error, *error.also)))
+    return first
+
+
 def _summed(batch: Batch, news: Sequence[tuple[str, dict[str, Any]]], pieces: int, seconds: float) -> Counted:
-    for what, packed in news:
-        if what == "error":
-            # Written by our own tasks a moment ago, not by a stranger.
-            error: Exception = pickle.loads(base64.b64decode(packed["pickled"]))  # noqa: S301
-            raise error
+    # Written by our own tasks a moment ago, not by a stranger.
+    errors = [pickle.loads(base64.b64decode(packed["pickled"])) for what, packed in news if what == "error"]  # noqa: S301
+    if errors:
+        raise _together(errors)
     words = sum(packed["words"] for what, packed in news if what == "totals")
     counted = sum(packed["words"] for what, packed in news if what == "proofs")
     if sorted(packed["piece"] for what, packed in news if what == "proofs") != list(range(pieces)) or counted != words:

@@ -21,6 +21,7 @@ from wordtide.errors import ConfigError, PlanAgain, SourceUnavailable
 from wordtide.planning.kafka import cut as cut_range
 from wordtide.reading.aside import NOTHING, Quarantine
 from wordtide.reading.text import EARLIEST_MS, Text
+from wordtide.reading.values import Sample, samples
 
 STALL_SECONDS = 30.0
 """A deleted topic and a dead broker are silence in librdkafka: the reader gives up a partition by itself."""
@@ -71,6 +72,7 @@ class _Progress:
     Attributes:
         idle: Seconds waited for it in vain since its last record.
         gap: The first offsets without a record, if they are looked for.
+        sample: Some of its values; by default none is taken.
     """
 
     split: KafkaSplit
@@ -83,6 +85,7 @@ class _Progress:
     clamped: int = 0
     oldest: int | None = None
     aside: list[Aside] = field(default_factory=list)
+    sample: Sample = field(default_factory=lambda: Sample(0, 0))
     done: bool = False
 
     def proof(self) -> SplitProof:
@@ -95,6 +98,8 @@ class _Progress:
             clamped=self.clamped,
             aside=tuple(self.aside),
             oldest=self.oldest,
+            sampled=self.sample.tried,
+            json_objects=self.sample.json_objects,
         )
 
 
@@ -134,6 +139,8 @@ class KafkaReader:
             SourceUnavailable: The cluster refuses us.
         """
         progress = [_Progress(split, split.start) for split in splits if isinstance(split, KafkaSplit)]
+        for seen, sample in zip(progress, samples(len(progress)), strict=True):
+            seen.sample = sample
         pending: dict[int, list[bytes]] = {}
         pending_bytes = 0
         for values, windows in self._values(progress):
@@ -239,6 +246,7 @@ class KafkaReader:
         believable = np.clip(stamps, EARLIEST_MS, self.latest_ms)
         absurd = believable != stamps
         tombstones, sizes = _sizes(values)
+        wanted: list[tuple[Sample, npt.NDArray[np.bool_]]] = []
         for partition in np.unique(partitions).tolist():
             seen = by_partition[partition]
             mine = partitions == partition
@@ -256,6 +264,8 @@ class KafkaReader:
             if self.gapless and seen.gap is None:
                 seen.gap = _first_gap(seen, offsets[mine])
             seen.next_offset = max(seen.next_offset, int(offsets[mine].max()) + 1)
+            if seen.sample.wanted:
+                wanted.append((seen.sample, mine))
             if seen.next_offset >= seen.split.end or seen.gap is not None:
                 self._finish(consumer, seen)
         micros = believable * 1000
@@ -263,6 +273,11 @@ class KafkaReader:
         keep &= ~tombstones
         if self.quarantine:
             self._put_aside(values, partitions, offsets, keep, by_partition)
+        for sample, mine in wanted:
+            places = np.flatnonzero(mine & keep)
+            sample.add(
+                values[place] for place in places[:: max(1, len(places) // sample.wanted)][: sample.wanted].tolist()
+            )
         total = int(sizes.sum())
         if keep.all():
             return values, windows, total

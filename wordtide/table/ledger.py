@@ -19,6 +19,7 @@ from wordtide.batch import (
     FileSplit,
     Founding,
     KafkaSplit,
+    Mark,
     Parked,
     Split,
     SplitProof,
@@ -27,9 +28,6 @@ from wordtide.batch import (
 from wordtide.config import Stream
 from wordtide.table.schema import STEPS
 
-AS_TEXT = {"as_text": True}
-"""Of a split's detail: an operator said that it is text, whatever it begins with."""
-
 
 @dataclass(frozen=True, slots=True)
 class ParkedSince:
@@ -37,12 +35,14 @@ class ParkedSince:
 
     Attributes:
         split: The range or file identity that the ledger recorded, if any.
+        not_text: Whether it waits because its values are no text.
     """
 
     what: str
     reason: str
     since: datetime
     split: Split | None = None
+    not_text: bool = False
 
 
 @dataclass(slots=True)
@@ -60,6 +60,7 @@ class Ledger:
         skipped: Which of them were never counted: an operator left them out.
         parked: What waits for a decision, by name.
         stalled: What was recorded as stalled last, by name. Whether it still is depends on the position.
+        as_text: Whether an operator said that the topic's values are text, whatever they look like.
     """
 
     table_id: str
@@ -72,6 +73,7 @@ class Ledger:
     skipped: set[str] = field(default_factory=set)
     parked: dict[str, ParkedSince] = field(default_factory=dict)
     stalled: dict[str, ParkedSince] = field(default_factory=dict)
+    as_text: bool = False
 
     @property
     def of_topic(self) -> bool:
@@ -84,6 +86,8 @@ class Ledger:
             if row["identity"] is not None:
                 self.identity = json.loads(row["identity"])
                 self.identity_since = row["batch"]
+                # It was said of another topic.
+                self.as_text = False
             if row["fingerprint"] is not None:
                 self.fingerprint = row["fingerprint"]
             for split in row["splits"]:
@@ -93,13 +97,15 @@ class Ledger:
         what = what_of(split)
         match row["status"]:
             case Status.PARKED:
-                self.parked[what] = ParkedSince(what, split["reason"], row["committed_at"], split_of(split))
+                not_text = _is_marked(split, Mark.NOT_TEXT)
+                self.parked[what] = ParkedSince(what, split["reason"], row["committed_at"], split_of(split), not_text)
                 return
             case Status.STALLED:
                 self.stalled[what] = ParkedSince(what, split["reason"], row["committed_at"], split_of(split))
                 return
             case Status.RESOLVED | Status.CORRECTION:
                 self.parked.pop(what, None)
+                self.as_text |= split["topic"] is not None and _is_marked(split, Mark.AS_TEXT)
         if split["path"] is not None:
             self.files[split["path"]] = (split["length"], split["mtime"])
             (self.skipped.add if row["status"] == Status.RESOLVED else self.skipped.discard)(split["path"])
@@ -109,16 +115,22 @@ def split_of(split: Mapping[str, Any]) -> Split | None:
     """Return a ledger split as a value; None where it names a topic as a whole."""
     if split["path"] is not None:
         whole = FileSplit(split["path"], split["length"], split["mtime"], 0, split["length"])
-        return replace(whole, as_text=True) if is_text(split) else whole
+        return replace(whole, as_text=True) if _is_marked(split, Mark.AS_TEXT) else whole
     if split["partition"] is None:
         return None
     return KafkaSplit(split["topic"], split["partition"], split["start"], split["end"])
 
 
-def is_text(split: Mapping[str, Any]) -> bool:
-    """Return whether an operator said of a ledger split that it is text, whatever it begins with."""
+def _is_marked(split: Mapping[str, Any], mark: Mark) -> bool:
     detail = split.get("detail")
-    return detail is not None and bool(json.loads(detail).get("as_text"))
+    return detail is not None and bool(json.loads(detail).get(mark))
+
+
+def json_share(row: Mapping[str, Any]) -> float | None:
+    """Return which share of a batch's values are JSON objects, by its sample; None if none was found."""
+    details = [json.loads(split["detail"]) for split in row["splits"] if split.get("detail") is not None]
+    sampled = sum(detail.get("sampled", 0) for detail in details)
+    return sum(detail.get("json_objects", 0) for detail in details) / sampled if sampled else None
 
 
 def what_of(split: Mapping[str, Any]) -> str:
@@ -155,7 +167,8 @@ def describe(stream: Stream) -> str:
     return f"tokenizer {stream.config.tokenizer.value}, window {stream.config.window:g} s"
 
 
-def _split_row(split: Split, proof: SplitProof | None, reason: str | None) -> dict[str, Any]:
+def _split_row(split: Split, proof: SplitProof | None, reason: str | None, detail: Mapping[str, Any]) -> dict[str, Any]:
+    told = json.dumps(detail) if detail else None
     if isinstance(split, KafkaSplit):
         return {
             "topic": split.topic,
@@ -168,6 +181,7 @@ def _split_row(split: Split, proof: SplitProof | None, reason: str | None) -> di
             "mtime": None,
             "lines": proof.lines if proof else None,
             "reason": reason,
+            "detail": told,
         }
     return {
         "topic": None,
@@ -180,14 +194,26 @@ def _split_row(split: Split, proof: SplitProof | None, reason: str | None) -> di
         "mtime": split.mtime,
         "lines": proof.lines if proof else None,
         "reason": reason,
-        "detail": json.dumps(AS_TEXT) if split.as_text else None,
+        "detail": told,
     }
 
 
+def _counted_rows(proofs: Sequence[SplitProof]) -> list[dict[str, Any]]:
+    some_json = any(proof.json_objects for proof in proofs)
+    return [_split_row(proof.split, proof, None, _detail(proof, some_json)) for proof in proofs]
+
+
+def _detail(proof: SplitProof, some_json: bool) -> dict[str, Any]:
+    if isinstance(proof.split, FileSplit):
+        return {Mark.AS_TEXT.value: True} if proof.split.as_text else {}
+    return {"sampled": proof.sampled, "json_objects": proof.json_objects} if some_json else {}
+
+
 def _parked_row(parked: Parked) -> dict[str, Any]:
+    detail = {parked.mark.value: True} if parked.mark is not None else {}
     if parked.split is not None:
-        return _split_row(parked.split, None, parked.reason)
-    whole_topic = _split_row(KafkaSplit(parked.what, 0, 0, 0), None, parked.reason)
+        return _split_row(parked.split, None, parked.reason, detail)
+    whole_topic = _split_row(KafkaSplit(parked.what, 0, 0, 0), None, parked.reason, detail)
     return {**whole_topic, "partition": None, "start": None, "end": None}
 
 
@@ -228,13 +254,15 @@ def _joined(split: Split, mine: Sequence[SplitProof]) -> SplitProof:
         clamped=sum(proof.clamped for proof in mine),
         aside=tuple(sorted(aside for proof in mine for aside in proof.aside)),
         oldest=min((proof.oldest for proof in mine if proof.oldest is not None), default=None),
+        sampled=sum(proof.sampled for proof in mine),
+        json_objects=sum(proof.json_objects for proof in mine),
     )
 
 
 def batch_row(batch: Batch, counted: Counted | None, run_id: str, committed_at: datetime) -> dict[str, Any]:
     """Return the ledger row of a batch."""
     proofs = counted.proofs if counted else ()
-    splits = [_split_row(proof.split, proof, None) for proof in proofs] + [_parked_row(p) for p in batch.parked]
+    splits = _counted_rows(proofs) + [_parked_row(parked) for parked in batch.parked]
     reasons = sorted({parked.reason for parked in batch.parked})
     return {
         "batch": batch.number,
@@ -273,5 +301,5 @@ def founding_row(stream: Stream, founding: Founding, attempt: str, run_id: str, 
     return {
         **batch_row(batch, None, run_id, now),
         "fingerprint": fingerprint(stream, identity),
-        "splits": [_split_row(split, None, None) for split in founding.splits],
+        "splits": [_split_row(split, None, None, {}) for split in founding.splits],
     }

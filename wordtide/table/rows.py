@@ -14,6 +14,7 @@ from wordtide.table.ledger import Ledger
 from wordtide.table.schema import BATCH_SCHEMA
 
 _LEDGER_COLUMNS = ["batch", "status", "committed_at", "identity", "fingerprint", "splits"]
+_NEWEST = 50
 _ROWS_AT_ONCE = 256
 """A row may name 10,000 files, so this bounds what is held beside the ledger itself."""
 
@@ -29,6 +30,13 @@ def read_batch_rows(handle: DeltaTable, after: int = -1, before: int | None = No
     table = dataset.to_table(columns=BATCH_SCHEMA.names, filter=_batch_filter(after, before))
     rows: list[dict[str, Any]] = table.to_pylist()
     return sorted(rows, key=lambda row: int(row["batch"]))
+
+
+def newest_published(handle: DeltaTable, last: int) -> dict[str, Any] | None:
+    """Return the newest published row among the last few batches up to ``last``, its splits only."""
+    chosen = _batch_filter(last - _NEWEST) & (ds.field("status") == Status.PUBLISHED.value)
+    rows = handle.to_pyarrow_dataset().to_table(columns=["batch", "splits"], filter=chosen).to_pylist()
+    return max(rows, key=lambda row: int(row["batch"]), default=None)
 
 
 def batch_totals(handle: DeltaTable, columns: list[str], after: int, before: int | None) -> dict[str, list[Any]]:
