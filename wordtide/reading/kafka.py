@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
@@ -246,7 +246,7 @@ class KafkaReader:
         believable = np.clip(stamps, EARLIEST_MS, self.latest_ms)
         absurd = believable != stamps
         tombstones, sizes = _sizes(values)
-        wanted: list[tuple[Sample, npt.NDArray[np.bool_]]] = []
+        self._sample(values, partitions, tombstones, by_partition)
         for partition in np.unique(partitions).tolist():
             seen = by_partition[partition]
             mine = partitions == partition
@@ -264,8 +264,6 @@ class KafkaReader:
             if self.gapless and seen.gap is None:
                 seen.gap = _first_gap(seen, offsets[mine])
             seen.next_offset = max(seen.next_offset, int(offsets[mine].max()) + 1)
-            if seen.sample.wanted:
-                wanted.append((seen.sample, mine))
             if seen.next_offset >= seen.split.end or seen.gap is not None:
                 self._finish(consumer, seen)
         micros = believable * 1000
@@ -273,16 +271,31 @@ class KafkaReader:
         keep &= ~tombstones
         if self.quarantine:
             self._put_aside(values, partitions, offsets, keep, by_partition)
-        for sample, mine in wanted:
-            places = np.flatnonzero(mine & keep)
-            sample.add(
-                values[place] for place in places[:: max(1, len(places) // sample.wanted)][: sample.wanted].tolist()
-            )
         total = int(sizes.sum())
         if keep.all():
             return values, windows, total
         chosen = np.flatnonzero(keep)
         return [values[index] for index in chosen.tolist()], windows[chosen], total
+
+    def _sample(
+        self,
+        values: Sequence[Any],
+        partitions: Ints,
+        tombstones: npt.NDArray[np.bool_],
+        by_partition: Mapping[int, _Progress],
+    ) -> None:
+        """Look at a few values of each partition that not enough has been seen of."""
+        wanting = [seen for seen in by_partition.values() if seen.sample.wanted]
+        if not wanting:
+            return
+        arrived = np.bincount(partitions)
+        for seen in wanting:
+            partition, wanted = seen.split.partition, seen.sample.wanted
+            if partition < len(arrived) and arrived[partition]:
+                places = np.flatnonzero((partitions == partition) & ~tombstones)
+                spread = places[:: max(1, len(places) // wanted)][:wanted].tolist()
+                chosen = [values[place] for place in spread]
+                seen.sample.add(value for value in chosen if self.quarantine.reason(value) is None)
 
     def _put_aside(
         self,
