@@ -55,7 +55,7 @@ def build_maintenance_job(streams: Sequence[Stream]) -> dg.JobDefinition:
 
     @dg.job(
         name=MAINTENANCE_JOB,
-        description="Tidies all tables; drains merge small files as well, so that this is for what they leave.",
+        description="Tidies all tables; drains do it as well, so that this is for streams that nothing drains.",
     )
     def maintenance() -> None:
         tidy_tables()

@@ -24,10 +24,11 @@ from wordtide.reading.files import CorruptFile, NotReady
 from wordtide.reading.kafka import GapsFound, StalledRead
 from wordtide.sources.base import Source, SourcePlan, SplitReader
 from wordtide.storage.local import NO_ROOM
-from wordtide.table.commit import Snapshot, WordCounts
+from wordtide.table.commit import Snapshot, SnapshotGone, WordCounts
 from wordtide.table.files import utc_now
 from wordtide.table.ledger import Ledger
 from wordtide.table.maintain import compact_if_needed
+from wordtide.table.upkeep import Upkeep
 
 log = logging.getLogger("wordtide")
 
@@ -144,6 +145,7 @@ class Drain:
         self._parked_last = False
         self._untidy: WordtideError | None = None
         self._since_compaction = COMPACT_EVERY
+        self._upkeep = Upkeep(table)
         self._beside = ThreadPoolExecutor(1, f"look-{stream.name}")
 
     def run(self, pace: Pace) -> Summary:
@@ -158,7 +160,10 @@ class Drain:
         self._tidy()
         if pace.by_hand:
             self._source.fix_ends()
-        self._take(pace, summary)
+        try:
+            self._take(pace, summary)
+        finally:
+            self._upkeep.finish()
         if self._untidy is not None:
             # At the end: nothing has to wait for it.
             raise self._untidy
@@ -171,6 +176,7 @@ class Drain:
         began = last_data = time.monotonic()
         fruitless = 0
         while not self._stop.is_set():
+            self._upkeep.nudge()
             batch_began = time.monotonic()
             try:
                 plan, committed = self._next(summary)
@@ -229,10 +235,13 @@ class Drain:
         finally:
             # A source is one thread's at a time.
             wait([look])
-        plan = look.result().plan(snapshot.ledger, snapshot.position)
-        if plan.parked:
-            # What another drain took between the look and the snapshot would seem to be lost.
-            plan = self._source.look().plan(snapshot.ledger, snapshot.position)
+        try:
+            plan = look.result().plan(snapshot.ledger, snapshot.position)
+            if plan.parked:
+                # What another drain took between the look and the snapshot would seem to be lost.
+                plan = self._source.look().plan(snapshot.ledger, snapshot.position)
+        except SnapshotGone as gone:
+            raise PlanAgain(str(gone)) from gone
         self.standing = Standing.of(snapshot.ledger.parked, plan.parked, plan.held)
         summary.backlog = plan.backlog
         stalled = self._stalls.due(plan.held, plan.splits, time.monotonic(), utc_now())

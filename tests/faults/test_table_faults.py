@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable, Transaction
 
 import wordtide.table.maintain
 from assets.runs import GRACE_SECONDS
@@ -27,10 +27,13 @@ from wordtide.counting.accumulate import Accumulator, Limits
 from wordtide.drain import Step, Summary
 from wordtide.errors import EnvironmentProblem, SourceUnavailable, TableRefused, WordtideError
 from wordtide.planning.pace import Pace
-from wordtide.table.commit import STALE_PLAN, WordCounts
+from wordtide.table.ages import STALE_PLAN
+from wordtide.table.commit import WordCounts
 from wordtide.table.files import write_batch_row
 from wordtide.table.maintain import compact_if_needed
-from wordtide.table.schema import FORMAT
+from wordtide.table.schema import FORMAT, PARTITION_BY, SCHEMA
+from wordtide.table.upkeep import tidy
+from wordtide.testing.age import grow_older, move_back
 
 DAY = timedelta(days=1)
 
@@ -350,6 +353,98 @@ def test_a_commit_that_is_no_batch_between_plan_and_commit_costs_no_count(place:
     place.drain(stream)
     assert versions[1] > versions[0]
     assert_exact(place, stream, "first", "second", "third")
+
+
+# A table that ages under a batch
+
+
+def other_commits(table: WordCounts, count: int) -> None:
+    """Commit what is no batch, adds no file and changes no metadata."""
+    for number in range(count):
+        handle = table.open()
+        assert handle is not None
+        properties = CommitProperties(app_transactions=[Transaction("other", number)])
+        handle.create_write_transaction([], "append", SCHEMA, PARTITION_BY, commit_properties=properties)
+
+
+def aged(table: WordCounts, seconds: float) -> list[str]:
+    """Let time pass: what is old enough then is deleted. Returns the paths."""
+    for file in table.storage.list_files(table.root):
+        move_back(table.storage, file.path, file.mtime_ms, seconds)
+    grow_older(table, seconds)
+    other_commits(table, 1)
+    deleted: list[str] = []
+    tidy(table, lambda path: deleted.extend([path] if table.storage.delete(path) else []))
+    return deleted
+
+
+def test_a_batch_in_hand_for_a_quarter_of_an_hour_commits(place: Place, at: At, tables: str) -> None:
+    stream = place.folder_stream(tables, max_files=1)
+    table = place.table(stream)
+    names = ["first", "second", "third"]
+    for name in names:
+        give(place, stream, name)
+    place.drain(stream)
+    give(place, stream, "slow")
+    attempts: list[int] = []
+    deleted: list[str] = []
+
+    def meanwhile() -> None:
+        attempts.append(1)
+        assert compact_if_needed(table, live_files=1)
+        deleted.extend(aged(table, 900))
+
+    at(Step.WRITE, meanwhile)
+    at(Step.WRITE, lambda: attempts.append(2))
+    place.drain(stream)
+    assert [path for path in deleted if path.endswith("-0.parquet")], "nothing was deleted: nothing was proved"
+    assert attempts == [1]
+    assert_exact(place, stream, *names, "slow")
+
+
+def test_a_plan_whose_version_is_gone_from_the_log_is_made_again(place: Place, at: At, tables: str) -> None:
+    stream = place.folder_stream(tables)
+    table = place.table(stream)
+    give(place, stream, "first")
+    place.drain(stream)
+    give(place, stream, "second")
+    attempts: list[int] = []
+
+    def meanwhile() -> None:
+        attempts.append(1)
+        other_commits(table, 25)
+        aged(table, 1500)
+        assert table.entry(1) is None
+
+    at(Step.COMMIT, meanwhile)
+    at(Step.COMMIT, lambda: attempts.append(2))
+    place.drain(stream)
+    assert attempts == [1, 2]
+    assert_exact(place, stream, "first", "second")
+
+
+def test_a_plan_whose_version_goes_during_the_commit_is_made_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = place.folder_stream()
+    table = place.table(stream)
+    give(place, stream, "first")
+    place.drain(stream)
+    give(place, stream, "second")
+    is_there: Callable[..., bool] = WordCounts._is_there
+    looks: list[bool] = []
+
+    def look_and_lose(*arguments: Any) -> bool:
+        looks.append(is_there(*arguments))
+        if len(looks) == 1:
+            other_commits(table, 25)
+            aged(table, 1500)
+        return looks[-1]
+
+    monkeypatch.setattr(WordCounts, "_is_there", look_and_lose)
+    place.drain(stream)
+    assert looks == [True, True]
+    assert_exact(place, stream, "first", "second")
 
 
 # A host that slept, a clock that jumps

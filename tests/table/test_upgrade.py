@@ -19,6 +19,7 @@ from wordtide.config import Stream, parse_streams
 from wordtide.errors import PlanAgain
 from wordtide.repair.recount import find_published, recount
 from wordtide.repair.resolve import existing
+from wordtide.table.ages import AGES
 from wordtide.table.files import utc_now
 from wordtide.table.follow import ledger_rows
 from wordtide.table.ledger import fingerprint
@@ -108,7 +109,7 @@ def test_old_and_new_rows_are_compacted_into_one_file(place: Place, folder: Stre
     assert place.counted(folder) == WORDS + Counter({"a": 1, "new": 1})
 
 
-def test_the_columns_come_once_by_a_commit_of_their_own(place: Place, folder: Stream) -> None:
+def test_columns_and_ages_come_once_by_commits_of_their_own(place: Place, folder: Stream) -> None:
     assert not ADDED & nested(place.handle(folder), "splits")
     version = place.handle(folder).version()
 
@@ -116,7 +117,8 @@ def test_the_columns_come_once_by_a_commit_of_their_own(place: Place, folder: St
     place.drain(folder)
 
     handle = place.handle(folder)
-    assert handle.version() == version + 1
+    assert handle.version() == version + 2
+    assert handle.metadata().configuration.items() >= AGES.items()
     assert nested(handle, "splits") >= ADDED
     assert nested(handle, "quarantined") >= ADDED
     assert place.counted(folder) == WORDS
@@ -146,7 +148,7 @@ def test_of_two_writers_that_bring_a_table_up_to_date_one_commits(place: Place, 
 
     assert all(table.bring_up_to_date(snapshot) for table, snapshot in zip(tables, snapshots, strict=True))
 
-    assert place.handle(folder).version() == version + 1
+    assert place.handle(folder).version() == version + 2
     assert not any(table.bring_up_to_date(existing(table)) for table in tables)
 
 

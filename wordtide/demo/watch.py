@@ -119,14 +119,12 @@ class StreamWatch:
         self._source.close()
 
     def _read(self) -> None:
+        # Anew each time: the log between an older handle and now may be gone.
+        self._handle = self._table.open()
         if self._handle is None:
-            self._handle = self._table.open()
-            if self._handle is None:
-                return
+            return
+        if self._ledger is None:
             self._ledger = Ledger(str(self._handle.metadata().id))
-        else:
-            self._handle.update_incremental()
-        assert self._ledger is not None
         if self._handle.version() == self._version:
             return
         rows = ledger_rows(self._table, self._handle, self._ledger.last)

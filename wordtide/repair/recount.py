@@ -141,6 +141,8 @@ def recount(
     # A file that was replaced since may well be younger than the batch.
     latest = published.planned_at.timestamp() if splits == published.splits else time.time()
     reader = source.reader(int((latest + FUTURE_SECONDS) * 1000), whole=whole)
+    # First: reading may take longer than the files of a snapshot are kept.
+    was = _published_counts(snapshot.handle, published)
     with Accumulator() as now, Accumulator() as difference:
         try:
             # Before it is read as well: from a topic made anew with fewer partitions nothing would come for long.
@@ -152,7 +154,6 @@ def recount(
                 f"batch {published.number} cannot be read again: {problem}; nothing was changed"
             ) from None
         is_now = pa.Table.from_batches(list(now.result()), schema=RESULT_SCHEMA)
-        was = _published_counts(snapshot.handle, published)
         difference.add_table(_windowed(is_now, 1))
         difference.add_table(_windowed(was, -1))
         rows = pa.Table.from_batches(list(difference.result()), schema=RESULT_SCHEMA)

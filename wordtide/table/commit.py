@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
@@ -23,36 +24,41 @@ from wordtide.errors import EnvironmentProblem, PlanAgain, SourceUnavailable, Ta
 from wordtide.limits import NoAnswer
 from wordtide.storage import FileInfo, Storage
 from wordtide.storage.local import NO_ROOM
+from wordtide.table.ages import AGES, SNAPSHOT_AGE, STALE_PLAN
 from wordtide.table.files import utc_now, write_batch_row
 from wordtide.table.handles import open_handle, within_limit
 from wordtide.table.ledger import Ledger, batch_row, describe, fingerprint, founding_row
 from wordtide.table.panics import PANICKED, panics_as_errors
+from wordtide.table.replaced import write_lists
 from wordtide.table.rows import catch_up, read_batch_rows
 from wordtide.table.schema import FORMAT, PARTITION_BY, SCHEMA
-from wordtide.table.upgrade import missing_columns
+from wordtide.table.upgrade import dead_files, missing_columns, outdated_properties
 
 log = logging.getLogger("wordtide")
 
 BATCH_APP = "wordtide/batch"
 """The ``txn`` id whose version is the last batch number."""
-RETENTION = timedelta(days=2)
-"""Vacuum leaves younger files alone."""
-STALE_PLAN = RETENTION / 4
-"""A commit may name files that a vacuum has deleted, and Delta would accept it: older plans are made again."""
 COMMIT_RETRIES = 15
 """Rebases of an append over commits that share no ``txn`` with it, such as a compaction."""
 OPENINGS = 3
 """Attempts at a table whose log is replaced under delta-rs's eyes."""
 _FULL = re.compile(rf"No space left|os error ({'|'.join(map(str, sorted(NO_ROOM)))})\b")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_GONE = re.compile(r"file ?not ?found|no such file|object at location \S+ not found", re.IGNORECASE)
+
+CHECKPOINT_EVERY = 20
+"""Versions from one checkpoint to the next."""
 
 CONFIGURATION = {
-    "delta.checkpointInterval": "20",
+    "delta.checkpointInterval": str(CHECKPOINT_EVERY),
     # Statistics of the other columns are of no use to anyone, and every reader parses them for every live file.
     "delta.dataSkippingStatsColumns": "batch,window_start,word,count",
-    "delta.logRetentionDuration": "interval 2 days",
-    "delta.deletedFileRetentionDuration": "interval 2 days",
+    **AGES,
 }
+
+
+class SnapshotGone(SourceUnavailable):
+    """A snapshot was read that is older than what is kept; a new one can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,12 @@ class Snapshot:
         return self.ledger.last + 1
 
     def position(self, app_id: str) -> int | None:
-        """Return the stored version of a ``txn`` id."""
+        """Return the stored version of a ``txn`` id.
+
+        Raises:
+            SnapshotGone: The log was cleaned up under the handle.
+            SourceUnavailable: The table's file system does not answer.
+        """
         try:
             with panics_as_errors():
                 return self.handle.transaction_version(app_id)
@@ -86,6 +97,8 @@ class Snapshot:
             raise
         except (DeltaError, OSError) as error:
             detail = " ".join(_COLOUR.sub("", str(error)).split())[:300]
+            if _GONE.search(detail):
+                raise _gone(self.handle.table_uri, detail) from error
             raise SourceUnavailable(f"table {self.handle.table_uri}: {detail}; is its file system up?") from error
 
     def batch_transaction(self) -> Txn:
@@ -153,7 +166,8 @@ class WordCounts:
             except TableNotFoundError:
                 break
             except (DeltaError, OSError) as error:
-                if PANICKED not in str(error) or attempt == OPENINGS:
+                passing = PANICKED in str(error) or _GONE.search(str(error))
+                if not passing or attempt == OPENINGS:
                     raise self._unreachable(error) from error
         return None
 
@@ -210,7 +224,10 @@ class WordCounts:
         return founders == [attempt]
 
     def bring_up_to_date(self, snapshot: Snapshot) -> bool:
-        """Add the columns that a table of an older Wordtide lacks; return whether the snapshot is outdated by that.
+        """Give a table of an older Wordtide what it lacks: columns, and the present ages.
+
+        Returns:
+            Whether the snapshot is outdated by that.
 
         Raises:
             WordtideError: The commit failed.
@@ -220,21 +237,26 @@ class WordCounts:
         version = snapshot.version
         try:
             with panics_as_errors():
-                missing = missing_columns(snapshot.handle)
+                missing, outdated = missing_columns(snapshot.handle), outdated_properties(snapshot.handle)
                 if missing:
                     snapshot.handle.alter.add_columns(missing)
+                if outdated:
+                    # The next checkpoint forgets them, and then nothing but a vacuum would find them.
+                    write_lists(self.storage, self.root, version, (), dead_files(snapshot.handle), uuid.uuid4().hex)
+                    snapshot.handle.alter.set_table_properties(outdated)
         except CommitFailedError as error:
             # Another writer's change of metadata, most likely the same one: the next snapshot shows it.
-            log.info("table %s: columns were not added: %s", self.uri, error)
+            log.info("table %s was not brought up to date: %s", self.uri, error)
             return True
         except (DeltaError, OSError) as error:
             raise self._unreachable(error) from error
         self._up_to_date = snapshot.ledger.table_id
-        if missing:
-            # The handle has moved on with this commit.
+        changed = bool(missing or outdated)
+        if changed:
+            # The handle has moved on with these commits.
             self.sync_log(version + 1)
-            log.info("table %s: columns of this Wordtide added", self.uri)
-        return bool(missing)
+            log.info("table %s: brought up to date with this Wordtide", self.uri)
+        return changed
 
     def commit(self, snapshot: Snapshot, batch: Batch, counted: Counted | None, run_id: str) -> Committed:
         """Publish a batch: counts, ledger row and positions in one Delta version.
@@ -262,14 +284,17 @@ class WordCounts:
             raise PlanAgain(f"batch {batch.number} was planned at {batch.planned_at}, too long ago")
         if self.bring_up_to_date(snapshot):
             # Delta would accept the files, and what the table has no columns for would be lost.
-            raise PlanAgain(f"table {self.uri} was written by an older Wordtide; its new columns are there now")
+            raise PlanAgain(f"table {self.uri} was written by an older Wordtide; it is up to date now")
         row = batch_row(batch, counted, run_id, committed_at)
         ledger_file = write_batch_row(self.storage, self.root, row, batch.planned_at.date())
         files = [*(counted.files if counted else ()), ledger_file]
         now_ms = int(committed_at.timestamp() * 1000)
-        if self.entry(snapshot.version) != snapshot.entry:
+        if not self._is_there(snapshot):
             # Versions of a table founded anew are numbered alike, and Delta would accept the commit.
-            raise PlanAgain(f"table {self.uri} was deleted or founded anew after batch {batch.number} was planned")
+            raise PlanAgain(
+                f"table {self.uri} was deleted or founded anew, or its log cleaned up, after batch {batch.number} was"
+                " planned"
+            )
         try:
             with panics_as_errors():
                 handle.create_write_transaction(
@@ -282,6 +307,7 @@ class WordCounts:
                         max_commit_retries=COMMIT_RETRIES,
                         app_transactions=[Transaction(txn.app_id, txn.after) for txn in batch.transactions],
                     ),
+                    post_commithook_properties=_after_commit(snapshot.version + 1),
                 )
         except (DeltaError, OSError) as error:
             self._settle(batch, error)
@@ -290,6 +316,18 @@ class WordCounts:
         snapshot.ledger.last = batch.number
         snapshot.ledger.version = snapshot.version + 1
         return Committed(batch, counted, committed_at)
+
+    def _is_there(self, snapshot: Snapshot) -> bool:
+        """Return whether the table's log still holds a snapshot's version."""
+        entry = self.entry(snapshot.version)
+        if entry is None or entry == snapshot.entry:
+            return entry is not None
+        # A backup that was put back gives files other times.
+        handle = self.open()
+        if handle is None or str(handle.metadata().id) != snapshot.ledger.table_id:
+            return False
+        with self.answers():
+            return handle.transaction_version(BATCH_APP) == snapshot.ledger.last
 
     def _settle(self, batch: Batch, error: Exception) -> None:
         """Return if the attempt's commit happened after all; raise if it did not.
@@ -306,11 +344,14 @@ class WordCounts:
         with self.answers():
             last = handle.transaction_version(BATCH_APP)
         if last is None or last < batch.number:
-            if isinstance(error, CommitFailedError):
+            if isinstance(error, CommitFailedError) or PANICKED in str(error):
                 raise PlanAgain(f"batch {batch.number} met another commit: {error}") from error
             if isinstance(error, NoAnswer):
                 # It may still happen: compare-and-set settles it with whoever plans from here.
                 raise self._in_doubt(batch, self._unreachable(error)) from error
+            if self.entry(batch.table_version) is None:
+                # delta-rs compares with what was committed since, and cannot read that any more.
+                raise PlanAgain(f"version {batch.table_version} of table {self.uri} is gone from its log") from error
             raise self._unreachable(error) from error
         with self.answers():
             winners = [row for row in read_batch_rows(handle, after=batch.number - 1) if row["batch"] == batch.number]
@@ -352,9 +393,24 @@ class WordCounts:
         detail = " ".join(_COLOUR.sub("", str(error)).split())
         if getattr(error, "errno", None) in NO_ROOM or _FULL.search(detail):
             return EnvironmentProblem(f"table {self.uri}: the disk is full; free some space, nothing was published")
+        if _GONE.search(detail):
+            return _gone(self.uri, detail)
         if "ermission denied" in detail or "AccessControlException" in detail:
             return SourceUnavailable(f"table {self.uri}: permission denied; check who owns the folder ({detail[:200]})")
         return SourceUnavailable(f"table {self.uri}: {detail[:300]}; is its file system up?")
+
+
+def _after_commit(version: int) -> PostCommitHookProperties:
+    """Return what delta-rs does after a commit: left to itself it looks for old log entries after each one.
+
+    That takes a third of the commit where there are hundreds of them; only a checkpoint makes more of them needless.
+    """
+    return PostCommitHookProperties(cleanup_expired_logs=None if (version + 1) % CHECKPOINT_EVERY == 0 else False)
+
+
+def _gone(uri: str, detail: str) -> SnapshotGone:
+    minutes = SNAPSHOT_AGE.seconds // 60
+    return SnapshotGone(f"table {uri}: what was read is older than {minutes} minutes and gone; again ({detail[:200]})")
 
 
 def _foreign(description: str | None) -> str:

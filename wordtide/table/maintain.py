@@ -1,12 +1,12 @@
-"""Keeps the table cheap: compaction between batches, vacuum as a job."""
+"""Keeps the table cheap: compaction between batches, vacuum as a job. What ages is `wordtide.table.upkeep`'s."""
 
 from __future__ import annotations
 
 import logging
-import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from itertools import groupby
 
 import pyarrow as pa
@@ -16,11 +16,13 @@ from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from wordtide.batch import DataFile
-from wordtide.errors import WordtideError
-from wordtide.table.commit import RETENTION, WordCounts
-from wordtide.table.files import ROWS_A_FILE, write_merged
+from wordtide.errors import SourceUnavailable, WordtideError
+from wordtide.table.ages import RETENTION, STALE_PLAN
+from wordtide.table.commit import WordCounts
+from wordtide.table.files import ROWS_A_FILE, utc_now, write_merged
 from wordtide.table.handles import open_handle
 from wordtide.table.panics import panics_as_errors
+from wordtide.table.replaced import write_lists
 from wordtide.table.schema import BATCH_SCHEMA, COUNT_SCHEMA, PARTITION_BY, SCHEMA
 
 log = logging.getLogger("wordtide")
@@ -67,9 +69,16 @@ def _compact(table: WordCounts, live_files: int) -> bool:
     groups = plan_compaction(_live_files(handle))
     if not groups:
         return False
+    planned_at, version = utc_now(), handle.version() + 1
     merged = _merge(table, handle, groups)
-    _replace(handle, [file for group in groups for file in group], merged)
-    table.sync_log(handle.version() + 1)
+    old = [file for group in groups for file in group]
+    write_lists(table.storage, table.root, version, [f.path for f in merged], [f.path for f in old], uuid.uuid4().hex)
+    now = utc_now()
+    if not timedelta(0) <= now - planned_at < STALE_PLAN:
+        # As with a batch: the merged files may be deleted by now as nobody's.
+        raise SourceUnavailable(f"planned at {planned_at}, too long ago")
+    _replace(handle, old, merged, now)
+    table.sync_log(version)
     return True
 
 
@@ -114,10 +123,10 @@ def _merge(table: WordCounts, handle: DeltaTable, groups: Sequence[Sequence[Live
     return merged
 
 
-def _replace(handle: DeltaTable, old: Sequence[LiveFile], new: Sequence[DataFile]) -> None:
+def _replace(handle: DeltaTable, old: Sequence[LiveFile], new: Sequence[DataFile], now: datetime) -> None:
     # Not `optimize.compact`: whatever its retries, it catches up with the log just before it commits, and then removes
     # files that somebody else has replaced meanwhile: two at the same time double every row.
-    now_ms = int(time.time() * 1000)
+    now_ms = int(now.timestamp() * 1000)
     handle.create_write_transaction(
         [
             *(AddAction(f.path, f.size, f.partition, now_ms, False, f.stats) for f in new),

@@ -1,0 +1,193 @@
+"""Keeps a table from showing its age while it is drained: a little at a time, in a thread of its own, off no switch.
+
+Three things pile up: files that compaction replaced, log entries that delta-rs cannot delete or that a quiet table has
+no checkpoint for, and files that no commit named. Nothing is deleted before it is old enough (`wordtide.table.ages`),
+and what is deleted is decided by what is committed: a process may die anywhere, and two may do it at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from wordtide.errors import WordtideError
+from wordtide.table.ages import LOG_OVERDUE, RETENTION
+from wordtide.table.commit import WordCounts
+from wordtide.table.deltalog import DeltaLog
+from wordtide.table.files import utc_now
+from wordtide.table.handles import open_handle
+from wordtide.table.panics import panics_as_errors
+from wordtide.table.replaced import FOLDER, Fate, fate, is_young, read_lists
+
+log = logging.getLogger("wordtide")
+
+STEP_SECONDS = 30.0
+"""From one look at what is old enough to the next."""
+SEARCH_EVERY = RETENTION / 8
+"""From one search for files that no commit named, which lists the whole table, to the next."""
+FINISH_SECONDS = 1.0
+"""What the end of a drain waits for, so that short runs get something done as well."""
+_FAILURES = (WordtideError, DeltaError, OSError, pa.ArrowException)
+
+Delete = Callable[[str], None]
+"""Deletes one path, or raises `_Stopped`."""
+
+
+class _Stopped(Exception):
+    """The drain ends; the rest is for the next one."""
+
+
+class Upkeep:
+    """Does what is due, in a thread that lives only while there is something to do.
+
+    Args:
+        table: The table; it may not be there yet.
+    """
+
+    def __init__(self, table: WordCounts) -> None:
+        self._table = table
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._next = 0.0
+        self._warned = False
+
+    def nudge(self) -> None:
+        """Begin what is due, unless that is going on; returns at once."""
+        if time.monotonic() < self._next or (self._thread is not None and self._thread.is_alive()):
+            return
+        self._next = time.monotonic() + STEP_SECONDS
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._work, name=f"upkeep-{self._table.stream.name}", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Give what is going on a moment, then end it after the file in hand."""
+        if self._thread is None:
+            return
+        self._thread.join(FINISH_SECONDS)
+        self._stop.set()
+        self._thread.join(FINISH_SECONDS)
+
+    def _work(self) -> None:
+        try:
+            with panics_as_errors():
+                tidy(self._table, self._delete)
+        except _Stopped:
+            pass
+        except _FAILURES as error:
+            # Once a drain: a folder that we may not delete from grows, and somebody has to know.
+            log.log(
+                logging.INFO if self._warned else logging.WARNING,
+                "table %s: old files were left for later: %s",
+                self._table.uri,
+                " ".join(str(error).split())[:300],
+            )
+            self._warned = True
+
+    def _delete(self, path: str) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+        self._table.storage.delete(path)
+
+
+def tidy(table: WordCounts, delete: Delete) -> None:
+    """Delete what is old enough.
+
+    Raises:
+        WordtideError: The table's file system does not answer, or refuses.
+    """
+    folder = f"{table.root}/_delta_log"
+    if not table.storage.exists(folder):
+        return
+    deltalog = DeltaLog.of(table.storage.list_files(folder))
+    delete_replaced(table, deltalog, delete)
+    for path in deltalog.expired(utc_now(), LOG_OVERDUE):
+        delete(path)
+    delete_unnamed(table, delete)
+
+
+def delete_replaced(table: WordCounts, deltalog: DeltaLog, delete: Delete) -> None:
+    """Delete the files of compactions' lists whose time has come, and then the lists."""
+    now = utc_now()
+    lists = list(read_lists(table.storage, table.root))
+    waiting = [(path, one) for path, one in lists if not is_young(one, deltalog, now)]
+    handle = table.open() if waiting else None
+    if handle is None:
+        return
+    # Opened after the lists were read: what they remove is not live any more, whatever has been committed since.
+    live = _live_paths(handle)
+    for place, one in waiting:
+        known = live.union(*(other.removed for path, other in lists if path != place))
+        match fate(one, _actions(table, one.version), known, now):
+            case Fate.OPEN:
+                continue
+            case Fate.DUE:
+                unneeded: Iterable[str] = one.removed
+            case Fate.VOID:
+                unneeded = one.added
+            case Fate.UNKNOWN:
+                unneeded = ()
+        for path in unneeded:
+            # A RESTORE brings files back to life.
+            if path not in live:
+                delete(f"{table.root}/{path}")
+        delete(place)
+
+
+def delete_unnamed(table: WordCounts, delete: Delete) -> None:
+    """Delete the files that no commit has named for `RETENTION`; look for them now and then only."""
+    mark = f"{table.root}/{FOLDER}/searched"
+    if _age(table, mark) < SEARCH_EVERY:
+        return
+    for path in unnamed(table.uri):
+        delete(f"{table.root}/{path}")
+    table.storage.delete(mark)
+    try:
+        table.storage.write_durably(mark, [b""])
+    except FileExistsError:
+        # Another drain has looked as well.
+        return
+
+
+def unnamed(uri: str) -> list[str]:
+    """Return the files, relative to the table, that no commit of the last `RETENTION` names and that are as old."""
+    hours = int(RETENTION.total_seconds() // 3600)
+    with panics_as_errors():
+        # The default, lite, reads the log only and never finds an orphan.
+        return [unquote(path) for path in open_handle(uri).vacuum(hours, dry_run=True, full=True)]
+
+
+def _age(table: WordCounts, path: str) -> timedelta:
+    try:
+        mtime_ms = table.storage.stat(path).mtime_ms
+    except FileNotFoundError:
+        return timedelta.max
+    return abs(timedelta(seconds=utc_now().timestamp() - mtime_ms / 1000))
+
+
+def _live_paths(handle: DeltaTable) -> frozenset[str]:
+    paths = pa.table(handle.get_add_actions(flatten=True))["path"].to_pylist()
+    return frozenset(unquote(path) for path in paths)
+
+
+def _actions(table: WordCounts, version: int) -> list[Mapping[str, Any]] | None:
+    entry = table.entry(version)
+    if entry is None:
+        return None
+    content = b"".join(table.storage.read_range(entry.path, 0, entry.length))
+    return list(_parsed(content))
+
+
+def _parsed(content: bytes) -> Iterator[Mapping[str, Any]]:
+    for line in content.splitlines():
+        yield json.loads(line)
