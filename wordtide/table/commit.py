@@ -344,7 +344,7 @@ class WordCounts:
         with self.answers():
             last = handle.transaction_version(BATCH_APP)
         if last is None or last < batch.number:
-            if isinstance(error, CommitFailedError) or PANICKED in str(error):
+            if isinstance(error, CommitFailedError):
                 raise PlanAgain(f"batch {batch.number} met another commit: {error}") from error
             if isinstance(error, NoAnswer):
                 # It may still happen: compare-and-set settles it with whoever plans from here.
