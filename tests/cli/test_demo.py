@@ -28,6 +28,7 @@ from wordtide.demo.text import lines
 from wordtide.demo.watch import StreamView, StreamWatch
 from wordtide.embedded import cluster as embedded
 from wordtide.embedded.cluster import ClusterAddress
+from wordtide.embedded.process import members
 from wordtide.wiring import open_table
 
 SCENE = Scene(75.0, "http://127.0.0.1:3000", "feeding")
@@ -265,7 +266,7 @@ def test_it_counts_exactly_ends_everything_and_goes_on_from_there(shell: Shell) 
         second.send_signal(signal.SIGINT)
         _, err = second.communicate(timeout=200)
     assert second.returncode == 0, err.decode()
-    assert dagster_dev._members(group) == []
+    assert members(group) == []
     assert embedded.status(home).kafka is None
     assert embedded.status(home).hdfs is None
     assert of_this(home) == []

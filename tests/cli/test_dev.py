@@ -21,7 +21,7 @@ from tests.support import wait_until
 from wordtide.cli import dagster_dev
 from wordtide.cli.dagster_api import Standing
 from wordtide.cli.dagster_dev import INSTANCE, DagsterDev, hold_port, write_instance
-from wordtide.embedded.process import ProcessId
+from wordtide.embedded.process import ProcessId, members
 from wordtide.errors import EnvironmentProblem
 
 SECONDS = 180.0
@@ -216,7 +216,7 @@ def test_it_answers_is_alone_in_its_home_and_leaves_nothing(shell: Shell) -> Non
             pass
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
-        assert dagster_dev._members(group) == []
+        assert members(group) == []
         assert lock.read_text() == ""
         hold_port(port).release()
     finally:

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import psutil
 import pytest
 from deltalake import DeltaTable
 
@@ -197,6 +198,35 @@ def test_every_command_gives_a_silent_namenode_up_in_one_line(own: Place, server
             assert "Traceback" not in said
             assert arguments == ("doctor",) or ("restart what hangs" in said and said.count("\n") == 1)
     assert own.drain(tables_too).last == 1
+
+
+def test_a_ctrl_c_ends_what_waits_for_a_silent_namenode(own: Place, server: OwnHdfs, tables_too: Stream) -> None:
+    file = own.folder / "b.txt"
+    file.write_text("three\n")
+    name, landing = tables_too.name, f"hdfs:///{own.folder.name}"
+    # Of those without end, and those that stand for the others.
+    commands = {
+        ("lag",): 130,
+        ("land", str(file), landing): 130,
+        ("resolve", name, f"{landing}/a.txt", "--as", "skip"): 130,
+        ("watch", name): 0,
+        ("receive", "flume", "--port", "0", "--to", landing): 0,
+    }
+
+    def asks(process: subprocess.Popen[str]) -> bool:
+        return any(c.raddr and c.raddr.port == server.port for c in psutil.Process(process.pid).net_connections())
+
+    with server.frozen(), ExitStack() as stack:
+        running = [command(own, *arguments, timeout="10m") for arguments in commands]
+        for process in running:
+            stack.callback(process.kill)
+        for process in running:
+            wait_until("it asks", lambda process=process: asks(process), 4 * SECONDS)
+            process.send_signal(signal.SIGINT)
+        for (arguments, code), process in zip(commands.items(), running, strict=True):
+            said = process.communicate(timeout=SECONDS)[1]
+            assert process.returncode == code, (arguments, said)
+            assert "Traceback" not in said
 
 
 def test_a_commit_whose_answer_is_late_is_settled_by_the_next_drain(

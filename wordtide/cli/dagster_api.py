@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-_HTTP_SECONDS = 5.0
+HTTP_SECONDS = 5.0
 _ANSWER_BYTES = 64 * 2**20
 """Nobody knows who answers before the answer is read."""
 
@@ -81,11 +81,13 @@ class DagsterApi:
     Args:
         host: Its address.
         port: Its port.
+        seconds: How long an answer is waited for.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, seconds: float = HTTP_SECONDS) -> None:
         self._host = host
         self._port = port
+        self._seconds = seconds
 
     def standing(self) -> Standing:
         """Return its code servers and unfinished runs."""
@@ -96,7 +98,7 @@ class DagsterApi:
         self._ask(_TERMINATE, runs=runs, policy=policy)
 
     def _ask(self, query: str, **variables: Any) -> Any:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=_HTTP_SECONDS)
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._seconds)
         body = json.dumps({"query": query, "variables": variables}).encode()
         try:
             connection.request("POST", "/graphql", body, {"Content-Type": "application/json"})

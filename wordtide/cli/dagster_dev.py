@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple
 
-from wordtide.cli.dagster_api import PROBLEMS, DagsterApi, Standing
+from wordtide.cli.dagster_api import HTTP_SECONDS, PROBLEMS, DagsterApi, Standing
 from wordtide.config import PROJECT_ROOT, home, streams_path
-from wordtide.embedded.process import ProcessId, telling_line
+from wordtide.embedded.process import ProcessId, members, telling_line
 from wordtide.errors import EnvironmentProblem
 
 LOOPBACK = "127.0.0.1"
@@ -25,7 +25,10 @@ USUAL_PORT = 3000
 _READY_SECONDS = 120.0
 _RUNS_SECONDS = 13.0
 """A cancelled run may finish a batch that needs up to ten seconds."""
-_STOP_SECONDS = 20.0
+_STOP_SECONDS = 1.0
+"""What it has to end by itself once its runs have ended; it loses nothing when it is killed."""
+_STOP_HTTP_SECONDS = 2.0
+"""How long its first answer is waited for then: one that says nothing must not hold up the end."""
 _ANY_PORT_TRIES = 100
 
 _MARK = "# Written by `wordtide dev`, which keeps it up to date. Without this line it is yours and stays as it is.\n"
@@ -278,13 +281,13 @@ class DagsterDev:
     def _see(self) -> str:
         return f"; see {self._log}" if self._log else "; what it printed says why"
 
-    def _api(self) -> DagsterApi:
-        return DagsterApi(self._host, self._port)
+    def _api(self, seconds: float = HTTP_SECONDS) -> DagsterApi:
+        return DagsterApi(self._host, self._port, seconds)
 
-    def _ours(self) -> Standing | None:
+    def _ours(self, seconds: float = HTTP_SECONDS) -> Standing | None:
         """Return what our web server shows; None where none answers, or one that is not ours."""
         try:
-            standing = self._api().standing()
+            standing = self._api(seconds).standing()
         except PROBLEMS:
             return None
         if self._process is not None and not self._servers:
@@ -293,7 +296,7 @@ class DagsterDev:
 
     def _taken(self) -> str | None:
         """Return that another server listens where ours, which has ended, was to, if one does."""
-        if self._process is not None and _members(self._process.pid):
+        if self._process is not None and members(self._process.pid):
             return None
         with socket.socket() as client:
             client.settimeout(1.0)
@@ -310,7 +313,8 @@ class DagsterDev:
         asked: frozenset[str] = frozenset()
         # A web server that does not answer (still starting, already gone) has nothing to cancel.
         with suppress(*PROBLEMS):
-            while (standing := self._ours()) is not None and time.monotonic() < deadline:
+            standing = self._ours(_STOP_HTTP_SECONDS)
+            while standing is not None and time.monotonic() < deadline:
                 runs = standing.runs_of(self._servers)
                 if not runs:
                     return
@@ -318,6 +322,7 @@ class DagsterDev:
                     self._api().terminate(sorted(fresh), "SAFE_TERMINATE")
                     asked |= fresh
                 time.sleep(0.2)
+                standing = self._ours()
 
 
 def _read_claim(file: IO[str]) -> dict[str, Any]:
@@ -329,33 +334,16 @@ def _read_claim(file: IO[str]) -> dict[str, Any]:
     return claim if isinstance(claim, dict) else {}
 
 
-def _members(group: int) -> list[int]:
-    """Return the processes of a group, zombies left out."""
-    if Path("/proc/self/stat").exists():
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with suppress(OSError):
-                    # The name, in parentheses, may hold anything; after it: state, parent, group.
-                    state, _, its_group = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[:3]
-                    if int(its_group) == group and state not in "ZX":
-                        found.append(int(entry.name))
-        return found
-    listing = subprocess.run(["/bin/ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, timeout=30)
-    rows = [line.split() for line in listing.stdout.splitlines()]
-    return [int(pid) for pid, its_group, state in rows if int(its_group) == group and not state.startswith("Z")]
-
-
 def _arguments(group: int) -> frozenset[str]:
     """Return the arguments that the processes of a group were started with."""
-    members = _members(group)
+    processes = members(group)
     if Path("/proc/self/cmdline").exists():
         found: set[str] = set()
-        for pid in members:
+        for pid in processes:
             with suppress(OSError):
                 found.update(Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0"))
         return frozenset(found)
-    pids = ",".join(map(str, members))
+    pids = ",".join(map(str, processes))
     listing = subprocess.run(["/bin/ps", "-ww", "-o", "args=", "-p", pids], capture_output=True, text=True, timeout=30)
     return frozenset(listing.stdout.split())
 
@@ -363,7 +351,7 @@ def _arguments(group: int) -> frozenset[str]:
 def _belongs(group: int, dagster_home: Path) -> bool:
     """Return whether a group whose leader has died is one of this home: a group's number can be given out again."""
     wanted = f"DAGSTER_HOME={dagster_home}".encode()
-    for pid in _members(group):
+    for pid in members(group):
         with suppress(OSError):
             if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 return True
@@ -374,7 +362,7 @@ def _end_group(group: int, leader: subprocess.Popen[bytes] | None, seconds: floa
     """Wait for a group to empty itself, then kill what is left of it."""
     deadline = time.monotonic() + seconds
     # The leader ends last when all goes well; what outlives it (a run's process) has got its signal and some seconds.
-    while _members(group):
+    while members(group):
         if leader is not None and leader.poll() is not None:
             deadline = min(deadline, time.monotonic() + 3.0)
             leader = None
@@ -382,7 +370,7 @@ def _end_group(group: int, leader: subprocess.Popen[bytes] | None, seconds: floa
             with suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
             deadline = time.monotonic() + 5.0
-            while _members(group) and time.monotonic() < deadline:
+            while members(group) and time.monotonic() < deadline:
                 time.sleep(0.05)
             break
         time.sleep(0.1)

@@ -15,7 +15,7 @@ from rich.live import Live
 from wordtide.cli.dagster_dev import DagsterDev
 from wordtide.cli.progress import progress
 from wordtide.cli.receivers import Receivers
-from wordtide.cli.signals import Interrupts
+from wordtide.cli.signals import BATCH_SECONDS, Interrupts
 from wordtide.config import SocketConfig, Stream, home, is_url, load_streams, streams_path
 from wordtide.demo.feed import Arrivals, Feed, FolderFeed, TopicFeed
 from wordtide.demo.live import Scene, plain_line, render
@@ -23,6 +23,7 @@ from wordtide.demo.received import FlumeFeed, ReceivedFeed, SocketFeed, local_re
 from wordtide.demo.recount import Verdict, recount
 from wordtide.demo.watch import StreamView, StreamWatch, source_of
 from wordtide.embedded import cluster
+from wordtide.embedded.process import STOP_GRACE
 from wordtide.errors import ConfigError, EnvironmentProblem
 from wordtide.storage import storage_for
 from wordtide.wiring import hdfs_address, kafka_connection
@@ -30,6 +31,8 @@ from wordtide.wiring import hdfs_address, kafka_connection
 _LOOK_SECONDS = 1.0
 _PLAIN_SECONDS = 5.0
 _CATCH_UP_SECONDS = 300.0
+_GRACE_SECONDS = 3.0
+"""How long the servers have to end after a Ctrl-C; they lose nothing when they are killed."""
 _FOREIGN = ("WORDTIDE_KAFKA_BOOTSTRAP", "WORDTIDE_HDFS_URL")
 
 
@@ -47,7 +50,7 @@ def demo(ctx: click.Context, seconds: int | None, rate: int, port: int | None) -
     _check(streams)
     streams = {name: _ours(stream) for name, stream in streams.items()}
     verdicts: list[Verdict] = []
-    with Interrupts() as interrupts:
+    with Interrupts(BATCH_SECONDS) as interrupts:
         try:
             with _cluster_ended(interrupts):
                 with _dagster(port, interrupts) as dagster:
@@ -99,15 +102,19 @@ def _start_cluster() -> None:
 def _cluster_ended(interrupts: Interrupts) -> Iterator[None]:
     """End the cluster, however the demo ends; one that ran before is left running."""
     before = cluster.read_address(home()) is not None
+    grace = STOP_GRACE
     try:
         yield
+    except KeyboardInterrupt:
+        grace = _GRACE_SECONDS
+        raise
     finally:
         interrupts.end()
         if before:
             _say("Kafka and HDFS ran before and go on; wordtide down ends them")
         else:
             _say("ending Kafka and HDFS")
-            cluster.down(home())
+            cluster.down(home(), grace)
 
 
 @contextmanager

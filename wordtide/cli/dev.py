@@ -9,7 +9,7 @@ import click
 
 from wordtide.cli.dagster_dev import LOOPBACK, DagsterDev
 from wordtide.cli.receivers import Receivers
-from wordtide.cli.signals import Interrupts
+from wordtide.cli.signals import BATCH_SECONDS, Interrupts
 from wordtide.config import home, load_configuration
 from wordtide.dagster_names import withheld
 from wordtide.errors import ConfigError, EnvironmentProblem
@@ -26,7 +26,7 @@ def dev(port: int | None, host: str) -> None:
         _say(f"withheld: {problem}")
     streams = configuration.streams
     _hint(any(stream.config.kafka for stream in streams.values()))
-    with Interrupts() as interrupts:
+    with Interrupts(BATCH_SECONDS) as interrupts:
         started = DagsterDev(port=port, host=host)
         try:
             with started, ExitStack() as stack:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from wordtide.cli.signals import Guard, Interrupts, end_at_once
 from wordtide.errors import WordtideError
 
 # name: (module, what `--help` says). The order is the one a newcomer needs them in.
@@ -116,7 +117,18 @@ def _say(problem: str) -> int:
 
 def main() -> None:
     """Entry point of the console script."""
-    code = run(sys.argv[1:])
+    Guard(end_at_once)
+    # A shell's `&` in a script has us ignore Ctrl-C, which is for the others then.
+    with Interrupts(ignored=True) as interrupts:
+        try:
+            code = run(sys.argv[1:])
+        except Exception:
+            # What an interrupt makes of an import or a call of native code is anybody's guess.
+            if interrupts.told is None:
+                raise
+            code = INTERRUPTED
+    if code == INTERRUPTED and interrupts.told is not None:
+        code = 128 + interrupts.told
     with suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -20,6 +20,8 @@ from wordtide.wiring import kafka_connection
 
 PARTITIONS = 4
 _DELIVERY_SECONDS = 30
+_END_SECONDS = 1.0
+"""How long a Ctrl-C waits for what was read to be taken; a broker that answers takes milliseconds."""
 _TOPIC_MS = 20_000
 _MAX_BYTES = 1_000_000_000
 """librdkafka's own limit: how large a message may be is for the broker to say."""
@@ -81,13 +83,13 @@ class Sender:
         self._producer.poll(0)
         self._check()
 
-    def finish(self) -> None:
-        """Wait until everything sent is taken.
+    def finish(self, seconds: float = _DELIVERY_SECONDS + 5) -> None:
+        """Wait until everything sent is taken, at most so long.
 
         Raises:
             SourceUnavailable: Some message was refused or not taken in time.
         """
-        left = self._producer.flush(_DELIVERY_SECONDS + 5)
+        left = self._producer.flush(seconds)
         self._check()
         if left:
             raise SourceUnavailable(f"{self._where}: {left} messages to {self._topic} were not taken in time")
@@ -206,8 +208,10 @@ def produce(ctx: click.Context, topic: str, files: tuple[str, ...], partitions: 
             sender.finish()
     except KeyboardInterrupt:
         # `tail -f | wordtide produce` ends like this: what was read is sent.
-        sender.finish()
-        _report(sender, topic)
+        try:
+            sender.finish(_END_SECONDS)
+        finally:
+            _report(sender, topic)
         raise
     _report(sender, topic)
 

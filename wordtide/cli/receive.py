@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ _LANDING = "A folder or hdfs://…; made if missing."
 _TICK_SECONDS = 0.5
 _STOP_SECONDS = 5.0
 _LAND_SECONDS = 30.0
+_CTRL_C_SECONDS = 10.0
+"""Somebody waits for the end then: stopping and landing together."""
 _ALONE_SECONDS = 2.0
 
 
@@ -99,7 +103,7 @@ def told_by_signals() -> Iterator[Interrupts]:
     """Ctrl-C, SIGTERM and hang-up end the block and are no failure, also before anything could be received."""
     try:
         # First of all that a command does: what tells it to end knows nothing of how far it is.
-        with Interrupts() as interrupts:
+        with Interrupts(_STOP_SECONDS + _LAND_SECONDS + 2.0) as interrupts:
             yield interrupts
     except KeyboardInterrupt:
         say("ended before anything was received")
@@ -139,9 +143,12 @@ def run_until_told(
     finally:
         interrupts.end()
         stop.set()
+        until = time.monotonic() + (
+            _CTRL_C_SECONDS if interrupts.told == signal.SIGINT else _STOP_SECONDS + _LAND_SECONDS
+        )
         ended.wait(_STOP_SECONDS)
         try:
-            lander.close(_LAND_SECONDS)
+            lander.close(min(_LAND_SECONDS, until - time.monotonic()))
         finally:
             say(_summary(metrics.snapshot()))
     if failed:

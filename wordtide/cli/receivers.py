@@ -20,8 +20,8 @@ from wordtide.receivers.backoff import Backoff
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _HEALTHY_SECONDS = 60.0
 """One that ran so long begins with short pauses again."""
-_STOP_SECONDS = 45.0
-"""A receiver tries for half a minute to land what it has."""
+_STOP_SECONDS = 12.0
+"""After a Ctrl-C a receiver tries for ten seconds to land what it has."""
 
 
 def arguments_of(stream: Stream) -> list[str]:
@@ -126,7 +126,7 @@ class _Child:
     def tell(self) -> None:
         if self._process is not None:
             with suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
+                self._process.send_signal(signal.SIGINT)
 
     def end(self, deadline: float) -> None:
         process, self._process = self._process, None

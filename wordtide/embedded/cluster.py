@@ -25,6 +25,8 @@ __all__ = ["ClusterAddress", "ClusterStatus", "down", "read_address", "status", 
 
 START_TIMEOUT = 180.0
 """Seconds both servers together have to answer; 3 to 6 on a quiet machine, 30 on a busy one."""
+_INTERRUPTED_GRACE = 0.5
+"""Seconds that servers have to end whose start was interrupted; nobody has written anything to them."""
 
 _PORTS_OF = {"kafka": ("kafka", "controller"), "hdfs": ("hdfs", "webhdfs")}
 
@@ -83,8 +85,12 @@ def up(
         ) from error
 
 
-def down(home: Path) -> bool:
+def down(home: Path, grace: float = STOP_GRACE) -> bool:
     """End the servers of `home`; its data and ports stay.
+
+    Args:
+        home: where they run.
+        grace: seconds they have to end by themselves.
 
     Returns:
         Whether there was anything to end.
@@ -101,7 +107,7 @@ def down(home: Path) -> bool:
             if record is None:
                 return False
             running = any(record.server(name) for name in SERVERS)
-            _stop(home, record, SERVERS)
+            _stop(home, record, SERVERS, grace)
             return running
     except OSError as error:
         raise EnvironmentProblem(f"cannot end the servers of {home}: {error.strerror or error}") from error
@@ -165,9 +171,9 @@ def _start(
             starting.finish_hdfs(deadline)
         if "kafka" in missing:
             starting.finish_kafka(deadline)
-    except BaseException:
+    except BaseException as error:
         # Also on Ctrl-C: servers that nobody was told about must not stay.
-        _stop(home, starting.record, missing)
+        _stop(home, starting.record, missing, STOP_GRACE if isinstance(error, Exception) else _INTERRUPTED_GRACE)
         raise
     return ClusterAddress.of(record.ports)
 
@@ -242,11 +248,11 @@ def _reserve(had: Ports, missing: Sequence[str], reservations: Reservations, wan
     return replace(had, **again)
 
 
-def _stop(home: Path, record: Record, names: Sequence[str]) -> Record:
+def _stop(home: Path, record: Record, names: Sequence[str], grace: float = STOP_GRACE) -> Record:
     """End these servers as far as they run, and record that they do not."""
     alive = [name for name in names if record.server(name) is not None]
     recorded = {name: server.process for name in names if (server := record.recorded(name)) is not None}
-    ended = stop(list(recorded.values()))
+    ended = stop(list(recorded.values()), grace=grace)
     for name in alive:
         if recorded[name] in ended:
             cds.publish(cache_dir(), home / name)

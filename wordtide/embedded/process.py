@@ -86,6 +86,43 @@ def stop(processes: Sequence[ProcessId], *, grace: float = STOP_GRACE) -> list[P
     return polite
 
 
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process started, and those that they started; zombies left out."""
+    children: dict[int, list[int]] = {}
+    for child, (parent, _) in _table().items():
+        children.setdefault(parent, []).append(child)
+    found = list(children.get(pid, ()))
+    for one in found:
+        found += children.get(one, ())
+    return found
+
+
+def members(group: int) -> list[int]:
+    """Return the processes of a group, zombies left out."""
+    return [pid for pid, (_, its_group) in _table().items() if its_group == group]
+
+
+def _table() -> dict[int, tuple[int, int]]:
+    """Return parent and group of each process that is no zombie."""
+    found: dict[int, tuple[int, int]] = {}
+    if Path("/proc/self/stat").exists():
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with suppress(OSError):
+                    # The name, in parentheses, may hold anything; after it: state, parent, group.
+                    state, parent, group = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[:3]
+                    if state not in "ZX":
+                        found[int(entry.name)] = int(parent), int(group)
+        return found
+    listing = subprocess.run(
+        ["/bin/ps", "-A", "-o", "pid=,ppid=,pgid=,stat="], capture_output=True, text=True, timeout=30, check=False
+    )
+    for pid, parent, group, state in (line.split() for line in listing.stdout.splitlines()):
+        if not state.startswith("Z"):
+            found[int(pid)] = int(parent), int(group)
+    return found
+
+
 def telling_line(log: Path) -> str:
     """Return the line of a server's log that says most about its end: the last one with an error, else the last one."""
     try:
