@@ -41,6 +41,8 @@ FOLLOW_TAG = "wordtide/follow"
 CANCEL_SECONDS = 10.0
 """A cancelled run finishes the batch in hand if that needs no longer than this."""
 CHECK_NAME = "nothing_parked"
+SHOWN_STANDING = 20
+"""Parked and stalled partitions and files that the check names, of each."""
 
 
 def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
@@ -259,9 +261,9 @@ def _look(context: dg.AssetExecutionContext, table: WordCounts, told: Told) -> d
 
 
 def _check(stream: Stream, table: WordCounts, parked: Sequence[str], stalled: Sequence[str]) -> dg.AssetCheckResult:
-    shown, still = list(parked[:20]), list(stalled[:20])
-    said = [f"waiting for a decision: {', '.join(shown)}"] if shown else []
-    said += [f"stalled: {'; '.join(still)}"] if still else []
+    shown, still = _named(parked), _named(stalled)
+    said = [f"waiting for a decision: {', '.join(shown)}{_more(parked)}"] if shown else []
+    said += [f"stalled: {'; '.join(still)}{_more(stalled)}"] if still else []
     share = _json_share(stream, table)
     notes = [json_line(stream.name, share)] if share is not None else []
     return dg.AssetCheckResult(
@@ -289,6 +291,15 @@ def _json_share(stream: Stream, table: WordCounts) -> float | None:
     except (WordtideError, DeltaError, OSError) as error:
         log.warning("table %s: what its newest values are cannot be read: %s", table.uri, error)
         return None
+
+
+def _named(lines: Sequence[str]) -> list[str]:
+    """Return the first lines, each cut: an event is bounded, whatever stands still."""
+    return [line[:300] for line in lines[:SHOWN_STANDING]]
+
+
+def _more(lines: Sequence[str]) -> str:
+    return f"; and {len(lines) - SHOWN_STANDING:,} more" if len(lines) > SHOWN_STANDING else ""
 
 
 def _warn_if_forgetful(context: dg.AssetExecutionContext) -> None:

@@ -1,7 +1,7 @@
 """The sensor that tells an operator what is wrong, once: by webhook or mail, if either is configured."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import dagster as dg
 
@@ -10,7 +10,7 @@ from assets.word_counts import CHECK_NAME
 from resources import HdfsResource, KafkaResource, TablesResource
 from wordtide.alerts.channels import senders_from_environment
 from wordtide.alerts.decide import State, decide, deliver, lines_of
-from wordtide.alerts.judge import Judgement, Kind, Subject, judge, judge_checks
+from wordtide.alerts.judge import Judgement, Kind, Subject, judge, judge_checks, judge_configuration
 from wordtide.config import Stream
 from wordtide.dagster_names import ALERTS_SENSOR
 from wordtide.errors import ConfigError
@@ -32,14 +32,18 @@ def configured() -> bool:
         return True
 
 
-def build_alerts_sensor(streams: Sequence[Stream], checks: Sequence[dg.AssetCheckKey]) -> dg.SensorDefinition:
+def build_alerts_sensor(
+    streams: Sequence[Stream], checks: Sequence[dg.AssetCheckKey], refused: Mapping[str, str]
+) -> dg.SensorDefinition:
     """Return the sensor for all streams.
 
     Args:
         streams: The streams.
         checks: Checks to be heard of when they fail; those of other assets are left out.
+        refused: Why other streams are withheld, by name.
     """
     watchers: list[Watcher] = []
+    names = [stream.name for stream in streams]
 
     @dg.sensor(
         name=ALERTS_SENSOR,
@@ -69,7 +73,8 @@ def build_alerts_sensor(streams: Sequence[Stream], checks: Sequence[dg.AssetChec
             judge(one, seen[one.name], now, before.behind.get(one.name), before.episodes.keys()) for one in streams
         ]
         judged += [failed_checks(context.instance, one, checks) for one in streams]
-        right = gone(before, streams, checks).union(*(one.right for one in judged))
+        judged += [judge_configuration(name, refused.get(name)) for name in (*names, *refused)]
+        right = gone(before, {*names, *refused}, checks).union(*(one.right for one in judged))
         state = decide(before, [alarm for one in judged for alarm in one.alarms], right, senders.keys(), now)
         behind = {one.name: j.behind_since for one, j in zip(streams, judged, strict=False) if j.behind_since}
         done = deliver(State(state.episodes, state.outbox, behind), senders, now)
@@ -88,9 +93,9 @@ def _no_word(_problem: str) -> None:
     """Say nothing: what lasts becomes an alarm."""
 
 
-def gone(state: State, streams: Sequence[Stream], checks: Sequence[dg.AssetCheckKey]) -> frozenset[Subject]:
+def gone(state: State, names: Collection[str], checks: Sequence[dg.AssetCheckKey]) -> frozenset[Subject]:
     """Return the alarms of streams and checks that there are no more."""
-    names, known = {stream.name for stream in streams}, {check.name for check in checks}
+    known = {check.name for check in checks}
     return frozenset(
         subject
         for subject in state.episodes

@@ -73,7 +73,7 @@ def build_definitions(
         schedules=[build_maintenance_schedule(maintenance)],
         sensors=[
             *(build_sensor(stream, jobs[stream.name]) for stream in chosen),
-            build_alerts_sensor(chosen, checks),
+            build_alerts_sensor(chosen, checks, refused),
             build_retention_sensor(chosen),
         ],
         resources={

@@ -48,15 +48,26 @@ def delete_old_runs(
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> int:
-    """Delete the runs that streams keep no longer, oldest first, for at most so many seconds; return how many."""
+    """Delete the runs that streams keep no longer, oldest first, for at most so many seconds; return how many.
+
+    Raises:
+        dg.Failure: Some could not be deleted; all others were.
+    """
     until = clock() + seconds
     deleted = 0
+    failed: list[str] = []
     for stream in streams:
         for run_id in _old_runs(instance, stream, now):
             if clock() >= until:
-                return deleted
-            delete_run(instance, run_id)
-            deleted += 1
+                break
+            try:
+                delete_run(instance, run_id)
+                deleted += 1
+            except Exception as error:  # Of whatever storage Dagster has; the next run may do.
+                failed.append(f"{stream.name}: run {run_id[:8]}: {' '.join(str(error).split())[:200]}")
+    if failed:
+        more = f"; and {len(failed) - 5:,} more" if len(failed) > 5 else ""
+        raise dg.Failure(f"{deleted} old runs deleted, {len(failed)} not: {'; '.join(failed[:5])}{more}")
     return deleted
 
 

@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import pyarrow as pa
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
+from wordtide.batch import KafkaSplit
 from wordtide.config import Stream
 from wordtide.connection import KafkaConnection
-from wordtide.errors import TableRefused
+from wordtide.errors import TableRefused, WordtideError
 from wordtide.planning.kafka import TopicSnapshot
 from wordtide.planning.stalls import Standing
 from wordtide.sources.base import Source
 from wordtide.sources.kafka import KafkaTopic, identity_of
 from wordtide.storage import HdfsAddress
 from wordtide.table.commit import BATCH_APP, WordCounts
-from wordtide.table.ledger import Ledger, json_share
+from wordtide.table.ledger import Ledger, ParkedSince, json_share
 from wordtide.table.rows import catch_up, newest_published
 from wordtide.wiring import open_source, open_table
 
 MOST = 0.5
 """Above this share of its values a topic is said to be one of JSON."""
+
+LOOK_PROBLEMS = (WordtideError, DeltaError, OSError, pa.ArrowException)
+"""What a look at one stream may end with, and must not keep from looking at the next."""
 
 _known: dict[str, Ledger] = {}
 """Ledgers by table, so that a tick reads only what is new. A hint: `snapshot` checks it against the table."""
@@ -138,6 +144,18 @@ def ledger_of(handle: DeltaTable) -> Ledger:
     ledger = Ledger(str(handle.metadata().id))
     catch_up(handle, ledger, handle.transaction_version(BATCH_APP) or 0)
     return ledger
+
+
+def still_stalled(handle: DeltaTable, ledger: Ledger) -> list[ParkedSince]:
+    """Return what is recorded as stalled and has not moved since."""
+    return [one for one in ledger.stalled.values() if one.what not in ledger.parked and _unmoved(handle, ledger, one)]
+
+
+def _unmoved(handle: DeltaTable, ledger: Ledger, stalled: ParkedSince) -> bool:
+    if isinstance(stalled.split, KafkaSplit):
+        app_id = identity_of(ledger).app_id(stalled.split.partition)
+        return handle.transaction_version(app_id) == stalled.split.start
+    return stalled.what not in ledger.files
 
 
 def stream_lag(stream: Stream) -> StreamLag:

@@ -1,7 +1,7 @@
 """The alerts sensor as the daemon evaluates it: a real instance, tables, receivers; the cursor is what it gave."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dagster as dg
 import pytest
@@ -115,6 +115,20 @@ def test_a_receiver_that_is_away_gets_everything_once_it_is_back_and_nothing_twi
         sensor.tick()
     assert news(webhook) == [("parked", "alarm")]
     assert [letter["Subject"] for letter in box.letters] == ["[wordtide] s: parked"]
+
+
+def test_a_stream_that_is_withheld_is_told_until_it_is_put_right(place, webhook, home):
+    good, bad = place.folder_stream(engine="local"), replace(place.folder_stream(engine="local"), name="landing")
+    clash = replace(good, name="word_counts", table="/elsewhere/word_counts")
+    sensor = Sensor(definitions(place, bad, clash), home)
+    sensor.tick()
+    sensor.tick()
+    told = sorted((body["stream"], body["kind"], body["state"]) for body in webhook.taken)
+    assert told == [("landing", "withheld", "alarm"), ("word_counts", "withheld", "alarm")]
+    assert all("would both be the asset landing/word_counts" in body["what"] for body in webhook.taken)
+    sensor.defs = definitions(place, bad)
+    sensor.tick()
+    assert ("landing", "withheld", "resolved") in [(b["stream"], b["kind"], b["state"]) for b in webhook.taken]
 
 
 def test_it_is_off_until_it_is_configured(place, home, monkeypatch):

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 import dagster as dg
 import pytest
 
-from assets.word_counts import FOLLOW_TAG
+from assets.word_counts import FOLLOW_TAG, _EarlyCheck
 from tests.dagster.support import definitions, instance, tick
 from tests.support import Place, decide, wait_until
 from wordtide.config import Stream
+from wordtide.planning.stalls import Standing
 
 KEY = dg.AssetCheckKey(dg.AssetKey(["s", "word_counts"]), "nothing_parked")
 
@@ -84,3 +85,13 @@ def test_a_decision_while_nothing_runs_starts_a_run_whose_check_passes(place: Pl
         assert defs.resolve_job_def("s_drain").execute_in_process(instance=home).success
         assert shown(home)[0] == "SUCCEEDED"
         assert tick(defs, stream, home).skip_reason.skip_message == "nothing waits"
+
+
+def test_a_check_names_a_bounded_number_and_says_how_many_there_are(place: Place, stream: Stream) -> None:
+    names = tuple(f"{number}{'x' * 1_000}" for number in range(5_000))
+    early = _EarlyCheck(stream, place.table(stream), threading.Event())
+    result = early(Standing(parked=names, stalled=names, settled=True))
+    assert result is not None
+    assert len(result.description or "") < 15_000
+    assert (result.description or "").count("; and 4,980 more") == 2
+    assert result.metadata["parked_count"].value == 5_000

@@ -9,7 +9,7 @@ import pytest
 from assets.keys import source_key, word_counts_key
 from assets.word_counts import CHECK_NAME
 from platform_defs.definitions import build_definitions
-from platform_defs.retention import delete_old_runs
+from platform_defs.retention import delete_old_runs, delete_run
 from tests.dagster.support import by_hand, events, instance
 from wordtide.config import Stream, parse_streams
 from wordtide.table.files import utc_now
@@ -135,6 +135,26 @@ def test_null_keeps_every_run_and_a_tick_deletes_no_longer_than_it_may(tmp_path)
         assert here.forget(timedelta(days=3000)) == 0
         assert Folder(tmp_path, home).forget(seconds=0.0) == 0
         assert Folder(tmp_path, home).forget() == 1
+
+
+def test_a_run_that_cannot_be_deleted_is_named_and_holds_up_no_other(tmp_path, monkeypatch):
+    with instance() as home:
+        here = Folder(tmp_path, home)
+        job = here.defs.resolve_job_def("s_drain")
+        stuck, *_ = (
+            home.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags={"wordtide/stream": "s"}).run_id
+            for _ in range(3)
+        )
+
+        def delete(instance: dg.DagsterInstance, run_id: str) -> None:
+            if run_id == stuck:
+                raise PermissionError("not yours")
+            delete_run(instance, run_id)
+
+        monkeypatch.setattr("platform_defs.retention.delete_run", delete)
+        with pytest.raises(dg.Failure, match=f"2 old runs deleted, 1 not: s: run {stuck[:8]}: not yours"):
+            here.forget()
+        assert here.runs() == [stuck]
 
 
 def test_the_sensor_says_what_it_deleted_and_starts_nothing(tmp_path):

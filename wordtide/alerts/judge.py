@@ -20,6 +20,7 @@ class Kind(StrEnum):
     LAG = "lag"
     PARKED = "parked"
     CHECK = "check"
+    WITHHELD = "withheld"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -115,6 +116,15 @@ def judge_checks(stream: str, checks: Mapping[str, str | None]) -> Judgement:
     )
     passed = frozenset(Subject(stream, Kind.CHECK, name) for name, why in checks.items() if why is None)
     return Judgement(failed, passed, None)
+
+
+def judge_configuration(stream: str, problem: str | None) -> Judgement:
+    """Return whether a stream is withheld, and why."""
+    subject = Subject(stream, Kind.WITHHELD)
+    if problem is None:
+        return Judgement((), frozenset([subject]), None)
+    do = "correct streams.yaml and reload the code location; dagster definitions validate says whether all is well"
+    return Judgement((Alarm(subject, f"nothing is drained: {problem}", do),), frozenset(), None)
 
 
 def _freshness(stream: Stream, seen: Seen, now: float, since: float, problem: str | None) -> Alarm | None:

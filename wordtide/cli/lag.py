@@ -12,8 +12,7 @@ from rich.text import Text
 from wordtide.cli import show
 from wordtide.cli.progress import progress
 from wordtide.config import Stream, load_configuration
-from wordtide.errors import WordtideError
-from wordtide.lag import PartitionLag, StreamLag, json_line, stream_lag
+from wordtide.lag import LOOK_PROBLEMS, PartitionLag, StreamLag, json_line, stream_lag
 
 _PARALLEL = 8
 """Streams looked at side by side, so that a silent server is waited for once and not once a stream."""
@@ -54,10 +53,12 @@ def _lag_or_problem(stream: Stream) -> StreamLag:
     """One stream that cannot be looked at must not hide the others."""
     try:
         return stream_lag(stream)
-    except WordtideError as error:
+    except LOOK_PROBLEMS as error:
         unit = "records" if stream.config.kafka else "files"
         source = stream.config.kafka.topic if stream.config.kafka else stream.landing or ""
-        return StreamLag(stream.name, source, unit, None, None, None, founded=False, problem=str(error))
+        return StreamLag(
+            stream.name, source, unit, None, None, None, founded=False, problem=" ".join(str(error).split())
+        )
 
 
 def _print_lag(found: Sequence[StreamLag], *, whole: bool) -> None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import click
-from deltalake.exceptions import DeltaError
 from rich.text import Text
 
 from wordtide.cli import show
 from wordtide.cli.progress import progress
 from wordtide.config import Stream, load_configuration
-from wordtide.errors import WordtideError
-from wordtide.lag import ledger_of
+from wordtide.lag import LOOK_PROBLEMS, ledger_of, still_stalled
 from wordtide.table.commit import BATCH_APP
-from wordtide.table.ledger import ParkedSince, what_of
+from wordtide.table.ledger import what_of
 from wordtide.table.query import top as top_words
 from wordtide.table.rows import read_batch_rows
 from wordtide.wiring import open_table
@@ -117,40 +114,44 @@ def splits_line(splits: Sequence[Mapping[str, Any]]) -> str:
 
 @click.command()
 @click.argument("stream", required=False)
-@click.option("--json", "as_json", is_flag=True, help='Print [{"stream": …, "what": …, "reason": …, "since": …}, …].')
+@click.option("--json", "as_json", is_flag=True, help='Print [{"stream": …, "what": …, …}, …].')
 @click.pass_context
 def parked(ctx: click.Context, stream: str | None, as_json: bool) -> None:
-    """Show partitions and files that wait for a decision, and why; exit 1 if some table cannot be read."""
+    """Show partitions and files that wait for a decision or are stalled, and why; exit 1 if a table cannot be read."""
     configuration = load_configuration()
     chosen = [configuration.stream(stream)] if stream is not None else list(configuration.streams.values())
     problems = list(configuration.problems.values()) if stream is None else []
-    rows: list[dict[str, str | datetime]] = []
+    rows: list[dict[str, Any]] = []
     with progress("reading ledgers"):
         for one in chosen:
             try:
-                waiting = _parked_of(one)
-            except (WordtideError, DeltaError, OSError) as error:
+                rows += _standing_of(one)
+            except LOOK_PROBLEMS as error:
                 # One table that cannot be read must not hide what is parked of the others.
                 problems.append(f"stream {one.name}: {' '.join(str(error).split())}")
-                continue
-            rows += [{"stream": one.name, "what": w.what, "reason": w.reason, "since": w.since} for w in waiting]
     if as_json:
         show.print_json(rows)
     elif rows:
         _print_parked(rows)
     elif not problems:
-        click.echo("nothing is parked")
+        click.echo("nothing is parked or stalled")
     for problem in problems:
         click.echo(f"wordtide: {problem}", err=True)
     if problems:
         ctx.exit(1)
 
 
-def _parked_of(stream: Stream) -> list[ParkedSince]:
+def _standing_of(stream: Stream) -> list[dict[str, Any]]:
+    """Return what waits for a decision, then what is stalled and goes on by itself, each oldest first."""
     handle = open_table(stream).open()
     if handle is None:
         return []
-    return sorted(ledger_of(handle).parked.values(), key=lambda found: (found.since, found.what))
+    ledger = ledger_of(handle)
+    return [
+        {"stream": stream.name, "what": one.what, "reason": one.reason, "since": one.since, "stalled": stalled}
+        for stalled, found in ((False, ledger.parked.values()), (True, still_stalled(handle, ledger)))
+        for one in sorted(found, key=lambda one: (one.since, one.what))
+    ]
 
 
 def _print_parked(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -158,6 +159,8 @@ def _print_parked(rows: Sequence[Mapping[str, Any]]) -> None:
     console = show.console()
     for row in rows:
         head = Text.assemble((row["stream"], "bold"), "  ", show.visible(row["what"]))
+        if row["stalled"]:
+            head.append("  stalled; goes on by itself", style="dim")
         console.print(head)
         since = Text(f"  since {show.local_time(row['since'])}", style="dim")
         console.print(show.indented(show.visible(row["reason"]).append_text(since)))

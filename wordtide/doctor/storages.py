@@ -22,6 +22,7 @@ from wordtide.doctor.brokers import unreachable
 from wordtide.doctor.decide import TOLERATED_SECONDS, clock, clock_ahead, space
 from wordtide.doctor.findings import Check, Finding, Line, Outcome, SourceSeen, TableSeen, bad, explained, good
 from wordtide.errors import EnvironmentProblem, SourceUnavailable, WordtideError
+from wordtide.lag import LOOK_PROBLEMS
 from wordtide.planning.names import is_candidate
 from wordtide.storage import HdfsAddress, HdfsStorage, LocalStorage, Storage, storage_for
 from wordtide.wiring import complete_uri, open_source, open_table
@@ -165,7 +166,7 @@ def tables_check(streams: Sequence[Stream], hdfs: HdfsAddress | None) -> Check:
             line = lines[stream.name]
             try:
                 yield from _table(line, stream, hdfs, tried)
-            except (WordtideError, OSError) as error:
+            except LOOK_PROBLEMS as error:
                 yield explained(line, error, _GRANT)
         if tried:
             yield clock(Line("clock", folder), "the tables' clock", max(tried.values(), key=abs))

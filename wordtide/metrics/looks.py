@@ -8,19 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
-from deltalake.exceptions import DeltaError
 
 from wordtide.config import Stream
-from wordtide.errors import WordtideError
-from wordtide.lag import StreamLag, lag_of
+from wordtide.lag import LOOK_PROBLEMS, StreamLag, lag_of
 from wordtide.metrics.history import History
 from wordtide.sources.base import Source
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.ledger import Ledger, ParkedSince
 from wordtide.table.panics import panics_as_errors
 from wordtide.wiring import open_source, open_table
-
-_PROBLEMS = (WordtideError, DeltaError, OSError, pa.ArrowException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +92,11 @@ class Watcher:
         while True:
             self._asked.wait()
             self._asked.clear()
-            seen = self._look()
+            try:
+                seen = self._look()
+            except Exception as error:  # Whatever it is: without this thread the stream would be silent for ever.
+                self._forget()
+                seen = self._unseen(f"{type(error).__name__}: {_one_line(error)}")
             with self._changed:
                 self.seen = replace(seen, finished=time.monotonic())
                 self._changed.notify_all()
@@ -106,10 +106,9 @@ class Watcher:
         self._reading_table = True
         try:
             seen, snapshot = self._look_at_table()
-        except _PROBLEMS as error:
+        except LOOK_PROBLEMS as error:
             self._forget()
-            why = _one_line(error)
-            return replace(self.seen, table_problem=why, source_problem=f"not asked: {why}", lag=None)
+            return self._unseen(_one_line(error))
         self._reading_table = False
         try:
             if self._source is None:
@@ -117,9 +116,12 @@ class Watcher:
             handle, ledger = (snapshot.handle, snapshot.ledger) if snapshot else (None, None)
             with panics_as_errors():
                 return replace(seen, lag=lag_of(self.stream, self._source, handle, ledger))
-        except _PROBLEMS as error:
+        except LOOK_PROBLEMS as error:
             self._forget()
             return replace(seen, source_problem=_one_line(error))
+
+    def _unseen(self, why: str) -> Seen:
+        return replace(self.seen, table_problem=why, source_problem=f"not asked: {why}", lag=None)
 
     def _look_at_table(self) -> tuple[Seen, Snapshot | None]:
         if self._table is None:

@@ -1,0 +1,44 @@
+"""What stands still, read from the ledger and the table's positions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from wordtide.batch import FileSplit, KafkaSplit
+from wordtide.lag import still_stalled
+from wordtide.sources.kafka import identity_of
+from wordtide.table.ledger import Ledger, ParkedSince
+
+SINCE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Positions:
+    """The `txn` actions of a table."""
+
+    def __init__(self, positions: dict[str, int]) -> None:
+        self._positions = positions
+
+    def transaction_version(self, app_id: str) -> int | None:
+        return self._positions.get(app_id)
+
+
+def of(*stalled: ParkedSince, **more: Any) -> Ledger:
+    identity = {"cluster_id": "c", "topic_id": "i", "topic": "t"}
+    return Ledger("", identity=identity, stalled={one.what: one for one in stalled}, **more)
+
+
+def test_a_partition_is_stalled_for_as_long_as_its_position_is_the_one_that_was_recorded() -> None:
+    stuck = ParkedSince("t/0", "an open transaction", SINCE, KafkaSplit("t", 0, 5, 9))
+    moved = ParkedSince("t/1", "no leader", SINCE, KafkaSplit("t", 1, 7, 9))
+    ledger = of(stuck, moved)
+    app_id = identity_of(ledger).app_id
+    assert still_stalled(Positions({app_id(0): 5, app_id(1): 9}), ledger) == [stuck]  # type: ignore[arg-type]
+
+
+def test_a_file_is_stalled_until_it_is_taken_or_parked() -> None:
+    split = FileSplit("/in/a", 1, 2, 0, 1)
+    stuck = ParkedSince("/in/a", "I/O error", SINCE, split)
+    assert still_stalled(Positions({}), of(stuck)) == [stuck]  # type: ignore[arg-type]
+    assert still_stalled(Positions({}), of(stuck, files={"/in/a": (1, 2)})) == []  # type: ignore[arg-type]
+    assert still_stalled(Positions({}), of(stuck, parked={"/in/a": stuck})) == []  # type: ignore[arg-type]
