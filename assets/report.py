@@ -214,9 +214,13 @@ def placed(reports: Sequence[Report], position: str | None) -> tuple[list[Report
     return found[::-1], position
 
 
+_STANDING = {Status.PARKED, Status.STALLED, Status.SETTLED, Status.PUT_AWAY, Status.CORRECTION}
+"""Batches that move no position."""
+
+
 def position_before(report: Report, position: str | None) -> str | None:
     """Return what the table had taken before a batch, of what it had taken with it; None where that cannot be told."""
-    if not position or report.status in {Status.PARKED, Status.STALLED, Status.CORRECTION}:
+    if not position or report.status in _STANDING:
         return position
     if report.status != Status.PUBLISHED:
         # An operator's decision may put positions anywhere.

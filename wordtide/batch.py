@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -32,7 +33,8 @@ class FileSplit:
 
     ``path`` is absolute and holds neither host nor port; ``length`` (bytes) and ``mtime`` (ms since the epoch) are
     those of the listing and, with the path, the identity of the file. ``as_text``: an operator said that it is text,
-    whatever it begins with.
+    whatever it begins with. ``file_id`` (see `wordtide.storage.fileid`) and ``digest``, the CRC-32 of its stored bytes
+    where it is known already, are no part of the identity: two splits with different ones are equal.
     """
 
     path: str
@@ -41,6 +43,8 @@ class FileSplit:
     start: int
     end: int
     as_text: bool = False
+    file_id: int = field(default=0, compare=False)
+    digest: int | None = field(default=None, compare=False)
 
     @property
     def what(self) -> str:
@@ -49,6 +53,41 @@ class FileSplit:
 
 
 Split = KafkaSplit | FileSplit
+
+
+_DIGEST_BITS = 32
+MARK_SHIFT = _DIGEST_BITS + 1
+"""Where in a `Taken.mark` the file id begins."""
+
+
+class Taken(NamedTuple):
+    """What the ledger knows of a landed file that was taken. There is one for each, so it is small: 40 bytes are 4 MB.
+
+    Attributes:
+        length: Bytes.
+        mtime: Last modification, ms since the epoch.
+        mark: `file_id` and `digest` in one integer.
+    """
+
+    length: int
+    mtime: int
+    mark: int = 0
+
+    @classmethod
+    def of(cls, length: int, mtime: int, file_id: int = 0, digest: int | None = None) -> Taken:
+        """Return what is known of a file; see `file_id` and `digest`."""
+        known = 0 if digest is None else digest << 1 | 1
+        return cls(length, mtime, file_id << MARK_SHIFT | known)
+
+    @property
+    def file_id(self) -> int:
+        """What its file system knows it by, see `wordtide.storage.fileid`; 0 if unknown."""
+        return self.mark >> MARK_SHIFT
+
+    @property
+    def digest(self) -> int | None:
+        """CRC-32 of its stored bytes; None where they were never counted, or by a Wordtide that kept none."""
+        return self.mark >> 1 & (1 << _DIGEST_BITS) - 1 if self.mark & 1 else None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -77,6 +116,7 @@ class SplitProof:
         clamped: Records whose timestamp was absurd and was clamped.
         aside: Records that were put aside, in order.
         oldest: The earliest believable timestamp (ms since the epoch), of records or of the file; None without one.
+        digest: The CRC-32 of a file's stored bytes ``[start, end)``; None for Kafka.
         sampled: Kafka values that were tried as JSON.
         json_objects: How many of those are JSON objects.
     """
@@ -89,6 +129,7 @@ class SplitProof:
     clamped: int = 0
     aside: tuple[Aside, ...] = ()
     oldest: int | None = field(default=None, compare=False)
+    digest: int | None = field(default=None, compare=False)
     sampled: int = field(default=0, compare=False)
     json_objects: int = field(default=0, compare=False)
 
@@ -111,12 +152,14 @@ class Parked:
         reason: One line; for a retention loss it names the lost range ``[start, end)``.
         split: The affected range or file identity, where there is one.
         mark: What else the ledger must know of it.
+        detail: What else the ledger is to hold of it.
     """
 
     what: str
     reason: str
     split: Split | None = None
     mark: Mark | None = None
+    detail: Mapping[str, str] | None = field(default=None, hash=False)
 
 
 class Status(StrEnum):
@@ -130,6 +173,10 @@ class Status(StrEnum):
     """Something has not moved for long; nothing is decided, and it goes on by itself when it moves."""
     RESOLVED = "resolved"
     """An operator's decision about what was parked."""
+    SETTLED = "settled"
+    """Files that were in doubt are, by their content, what was counted: as they are now, they are taken."""
+    PUT_AWAY = "put away"
+    """Counted files that `landing.after` takes away: their paths are free for others."""
     CORRECTION = "correction"
     """Signed differences between what a batch published and what its source holds now."""
 
@@ -191,7 +238,7 @@ class Batch:
         planned_at: When it was planned (UTC); also the upper bound for believable timestamps.
         table_version: The Delta version the plan was made from.
         splits: What to read; empty for a ledger-only batch.
-        parked: What this batch records as parked, stalled or resolved.
+        parked: What this batch records as parked, stalled, resolved, settled or put away.
         transactions: Compare-and-set pairs, one for each Kafka partition and one for the batch number.
         backlog: Records or files known to wait beyond this batch.
         position: What the table will have taken with this batch, as one line.

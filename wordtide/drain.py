@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -104,6 +104,15 @@ class Summary:
             self.records += sum(proof.records or proof.lines for proof in committed.counted.proofs)
 
 
+def _status(parked: Sequence[Parked], stalled: Sequence[Parked], settled: Sequence[Parked]) -> Status:
+    """Return what a batch records, of several kinds of news the first."""
+    if parked:
+        return Status.PARKED
+    if stalled:
+        return Status.STALLED
+    return Status.SETTLED if settled else Status.PUBLISHED
+
+
 class Drain:
     """Drains one stream into its table. One thread; `stop` may be set from another, and `standing` read.
 
@@ -142,7 +151,7 @@ class Drain:
         self.standing: Standing | None = None
         self._suspected: dict[str, float] = {}
         self._stalls = Stalls(stream.config.stalled_after)
-        self._parked_last = False
+        self._parked_last = self._settled_last = False
         self._untidy: WordtideError | None = None
         self._since_compaction = COMPACT_EVERY
         self._upkeep = Upkeep(table)
@@ -251,11 +260,13 @@ class Drain:
         if plan.splits and self._parked_last:
             # Turn and turn about: an endless row of bad files must not keep the good ones waiting.
             parked = ()
-        if plan.parked and not parked and not plan.splits:
+        # By turns with the rest, for the same reason.
+        settled = () if plan.splits and self._settled_last else plan.settled
+        if plan.parked and not parked and not settled and not plan.splits:
             self._stop.wait(CONFIRM_SECONDS)
             raise PlanAgain(f"{plan.parked[0].what}: {plan.parked[0].reason}; looking a second time")
         # What is parked or stalled is recorded by itself, so that a failing read never keeps it from the ledger.
-        noted = parked or stalled
+        noted = parked or stalled or settled
         if not noted and not plan.splits:
             summary.position = plan.position
             return plan, None
@@ -270,7 +281,7 @@ class Drain:
             noted,
             plan.backlog,
             plan.taken if noted else plan.position,
-            Status.PARKED if parked else Status.STALLED if stalled else Status.PUBLISHED,
+            _status(parked, stalled, settled),
         )
         try:
             counted = None if noted else self._count(batch, snapshot.ledger, time.monotonic() - started)
@@ -283,6 +294,7 @@ class Drain:
         summary.add(committed)
         summary.position = batch.position
         self._parked_last = bool(parked)
+        self._settled_last = batch.status is Status.SETTLED
         self._on_commit(committed)
         self._compact()
         return plan, committed

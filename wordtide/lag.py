@@ -39,7 +39,7 @@ class Waiting:
 
     Attributes:
         founded: Whether there is a table; if not, a drain must found it (`start: latest` is resolved then).
-        something: Whether a batch could be taken, or a loss or a stall recorded.
+        something: Whether a batch could be taken, or a loss, a stall or a settled doubt recorded.
         unfinished: Files that are too young or still being written.
         standing: Whether something is parked or recorded as stalled.
     """
@@ -80,7 +80,8 @@ def look(
     # What is held is watched by a run, which records it if it lasts.
     unrecorded = any(not one.recorded for one in plan.held)
     standing = Standing.of(snapshot.ledger.parked, plan.parked, plan.held)
-    return Waiting(True, bool(plan.splits or plan.parked or unrecorded), plan.waiting, bool(standing))
+    doubt = bool(plan.settled or plan.doubtful)
+    return Waiting(True, bool(plan.splits or plan.parked or doubt or unrecorded), plan.waiting, bool(standing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ def lag_of(stream: Stream, source: Source, handle: DeltaTable | None, ledger: Le
         return _topic_lag(stream, source, handle, ledger)
     plan = source.look().plan(ledger or Ledger(""), lambda _app_id: None)
     lag = len(plan.splits) + plan.backlog + plan.waiting
-    taken = len(ledger.files) if ledger else 0
+    taken = ledger.taken if ledger else 0
     return StreamLag(
         stream.name,
         stream.landing or "",

@@ -23,7 +23,7 @@ from hdfs_native import Client, WriteOptions
 
 from tests.dagster.support import by_hand, definitions, instance
 from tests.support import Place, assert_numbered, open_to_append, unique, wait_until
-from wordtide.batch import Batch, Counted
+from wordtide.batch import Batch, Counted, Taken
 from wordtide.config import PROJECT_ROOT, EngineName, Stream
 from wordtide.counting.local import LocalEngine
 from wordtide.drain import Step
@@ -465,7 +465,7 @@ def test_of_a_hundred_thousand_known_files_a_look_asks_nothing_but_the_listing(p
     storage, root = place.landing(stream)
     many = ManyFiles(storage, root, 100_000)
     source = LandingFolder(stream, many, root)  # type: ignore[arg-type]
-    ledger = Ledger("t", files={file.path: (file.length, file.mtime_ms) for file in many.listed[1:]})
+    ledger = Ledger("t", files={file.path: Taken.of(file.length, file.mtime_ms) for file in many.listed[1:]})
     plan = source.look().plan(ledger, lambda _app: None)
     assert [split.what for split in plan.splits] == [many.listed[0].path]
     assert (plan.backlog, many.asked) == (0, 1)

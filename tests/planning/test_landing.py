@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wordtide.batch import FileSplit
+from wordtide.batch import FileSplit, Taken
 from wordtide.planning.landing import (
     LandingPlan,
     cut,
@@ -32,8 +32,9 @@ class Writers:
 def plan(*listing: FileInfo, taken=None, parked=(), writers=None, suspects=None, **limits) -> LandingPlan:
     settings = {"now_ms": NOW, "min_age_s": 5.0, "max_files": 100, "max_bytes": 1 << 30, **limits}
     under_construction = (writers or Writers()).have_open
+    known = {path: Taken(*identity) for path, identity in (taken or {}).items()}
     return plan_landing(
-        listing, taken or {}, parked, under_construction=under_construction, suspects=suspects or {}, **settings
+        listing, known, parked, under_construction=under_construction, suspects=suspects or {}, **settings
     )
 
 

@@ -16,7 +16,7 @@ from hdfs_native import Client, WriteOptions
 
 from tests.support import open_to_append, wait_until
 from wordtide import limits
-from wordtide.batch import FileSplit
+from wordtide.batch import FileSplit, Taken
 from wordtide.errors import SourceUnavailable
 from wordtide.planning.landing import LandingPlan, plan_landing
 from wordtide.reading.files import NotReady, read_files, verify_unchanged
@@ -156,9 +156,9 @@ def test_a_file_being_appended_to_is_left_alone_and_parked_once_it_is_closed(sto
     file.close()
     with pytest.raises(NotReady, match="was written to"):
         verify_unchanged(storage, root, [split])
-    assert [parked.what for parked in plan(storage, root, taken={f"{root}/a": (split.length, split.mtime)}).parked] == [
-        f"{root}/a"
-    ]
+    assert [
+        parked.what for parked in plan(storage, root, taken={f"{root}/a": Taken(split.length, split.mtime)}).parked
+    ] == [f"{root}/a"]
 
 
 def test_a_file_deleted_after_the_plan_is_not_ready(storage, root):

@@ -52,7 +52,7 @@ def test_files_are_listed_recursively_with_length_and_time(storage, tmp_path, ro
     path = put(tmp_path / "a/b c/d%20é\n.txt", b"12345")
     os.utime(path, ns=(0, 1_700_000_000_123_999_999))
     (info,) = storage.list_files(root)
-    assert info == (str(path), 5, 1_700_000_000_123, 0)
+    assert info[:4] == (str(path), 5, 1_700_000_000_123, 0)
     assert storage.stat(str(path)) == info
 
 

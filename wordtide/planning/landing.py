@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from wordtide.batch import FileSplit, Parked
+from wordtide.batch import FileSplit, Parked, Taken
 from wordtide.storage.base import FileInfo
 
 RESTLESS_SECONDS = 1.0
@@ -38,7 +38,7 @@ class LandingPlan:
 
 def plan_landing(
     listing: Iterable[FileInfo],
-    taken: Mapping[str, tuple[int, int]],
+    taken: Mapping[str, Taken],
     parked: Collection[str],
     *,
     now_ms: int,
@@ -47,6 +47,7 @@ def plan_landing(
     max_bytes: int,
     under_construction: Callable[[str], bool],
     suspects: Mapping[str, int] = MappingProxyType({}),
+    replaced: Mapping[str, str] = MappingProxyType({}),
 ) -> LandingPlan:
     """Decide what to take.
 
@@ -59,7 +60,7 @@ def plan_landing(
 
     Args:
         listing: The candidates among the files below the landing folder; see `wordtide.planning.names`.
-        taken: Path → (length, mtime) of what the table has.
+        taken: What the table has, by path.
         parked: What waits for an operator; skipped.
         now_ms: ms since the epoch.
         min_age_s: Seconds a file must have been left alone.
@@ -68,6 +69,7 @@ def plan_landing(
         under_construction: Whether a writer has the file open.
         suspects: Paths to ask about whatever their length, and how often they were not as planned. One that never
             keeps still waits, so that the others can be taken.
+        replaced: Paths whose content is not what was taken, and why, whatever their length and mtime say.
 
     Returns:
         The plan. 10,000 unknown files take some tens of ms.
@@ -75,27 +77,28 @@ def plan_landing(
     min_age_ms = int(min_age_s * 1000)
     oldest_young, newest_young = now_ms - min_age_ms, now_ms + min_age_ms
     waiting = 0
-    complete: list[tuple[int, str, int, int]] = []
+    complete: list[tuple[int, str, int, int, int]] = []
     to_park: list[Parked] = []
-    for path, length, mtime, block_size in listing:
+    for path, length, mtime, block_size, file_id in listing:
         known = taken.get(path)
-        if known is not None and known == (length, mtime):
+        if known is not None and known[:2] == (length, mtime) and path not in replaced:
             continue
         what, reason = _objection(path, length, mtime, known)
-        if what in parked or taken.get(what) == (length, mtime):
+        if what in parked or (what != path and what in taken and taken[what][:2] == (length, mtime)):
             continue
+        reason = replaced.get(path, reason)
         restless = suspects.get(path, 0) >= _RESTLESS_TIMES and abs(now_ms - mtime) < RESTLESS_SECONDS * 1000
         if restless or oldest_young < mtime < newest_young:
             waiting += 1
         elif reason is not None:
-            to_park.append(Parked(what, reason, FileSplit(what, length, mtime, 0, length)))
+            to_park.append(Parked(what, reason, FileSplit(what, length, mtime, 0, length, file_id=file_id)))
         else:
-            complete.append((mtime, path, length, block_size))
+            complete.append((mtime, path, length, block_size, file_id))
     complete.sort()
     splits: list[FileSplit] = []
     planned_bytes = 0
     unfinished_bytes = unfinished = 0
-    for mtime, path, length, block_size in complete:
+    for mtime, path, length, block_size, file_id in complete:
         if splits and (len(splits) >= max_files or planned_bytes + length > max_bytes):
             break
         doubtful = length == 0 or (block_size > 0 and length % block_size == 0) or path in suspects
@@ -103,7 +106,7 @@ def plan_landing(
             unfinished += 1
             unfinished_bytes += length
             continue
-        splits.append(FileSplit(path, length, mtime, 0, length))
+        splits.append(FileSplit(path, length, mtime, 0, length, file_id=file_id))
         planned_bytes += length
     backlog_files = len(complete) - unfinished
     return LandingPlan(
@@ -124,7 +127,7 @@ def cut(split: FileSplit, size: int) -> list[FileSplit]:
     return [replace(split, start=start, end=min(start + size, split.end)) for start in starts]
 
 
-def _objection(path: str, length: int, mtime: int, known: tuple[int, int] | None) -> tuple[str, str | None]:
+def _objection(path: str, length: int, mtime: int, known: Taken | None) -> tuple[str, str | None]:
     """Return the name by which a file is parked, and why it must be, if it must."""
     if not path.isascii():
         name = path.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -132,7 +135,10 @@ def _objection(path: str, length: int, mtime: int, known: tuple[int, int] | None
             # The listing's stand-ins for foreign bytes are no characters: no table can hold them.
             return name, "its name is not UTF-8; rename it"
     if known is not None:
-        return path, f"replaced or appended to: taken as {_identity(*known)}, now {_identity(length, mtime)}"
+        was, now = _identity(known.length, known.mtime), _identity(length, mtime)
+        # Rows of an older Wordtide have no digest: the same bytes under another time cannot be known for that.
+        unproven = ", by a Wordtide that kept no digest" if known.digest is None and known.length == length else ""
+        return path, f"replaced or appended to: taken as {was}{unproven}, now {now}"
     return path, None
 
 

@@ -15,9 +15,11 @@ from wordtide.counting.kernel import CHUNK_BYTES
 from wordtide.errors import PlanAgain, WordtideError
 from wordtide.reading.aside import NOTHING, Quarantine, without_quarantined
 from wordtide.reading.decompress import BrokenData, begins, decompressed
+from wordtide.reading.digest import Fetch, RangeDigest
 from wordtide.reading.sniff import HEAD_BYTES, Compression, NotText, kind_of, kind_of_file
 from wordtide.reading.text import Reading, Text, clamp_ms, window_start
 from wordtide.storage.base import AccessDenied, FileInfo, Readable, Storage
+from wordtide.storage.fileid import raises_doubt
 
 TEXT_BYTES = CHUNK_BYTES
 """Bytes gathered before a text is handed over: what the kernel likes best; it builds some 70 bytes per word."""
@@ -77,9 +79,6 @@ class NotReady(PlanAgain):
 
 
 _Problem = TypeVar("_Problem", CorruptFile, NotReady)
-
-Fetch = Callable[[int, int], Iterator[bytes]]
-"""Yields exactly the bytes ``[start, end)`` of a file, in pieces, or raises NotReady."""
 
 
 def read_file(storage: Readable, split: FileSplit, *, window_us: int, latest_ms: int) -> Reading:
@@ -202,7 +201,8 @@ def _stat(storage: Readable, path: str) -> FileInfo | None:
 def _change(split: FileSplit, found: FileInfo | None) -> NotReady | None:
     if found is None:
         return _gone(split)
-    if (found.length, found.mtime_ms) != (split.length, split.mtime):
+    written = (found.length, found.mtime_ms) != (split.length, split.mtime)
+    if written or raises_doubt(split.file_id, found.file_id):
         return NotReady(split.path, "was written to since it was planned")
     return None
 
@@ -299,6 +299,8 @@ def _read(
     def put_aside(begin: int, end: int, reason: str) -> None:
         aside.append(Aside(replace(split, start=begin, end=end), reason))
 
+    digest = RangeDigest(split.start, split.end)
+    fetch = digest.over(fetch)
     mtime = clamp_ms(split.mtime, latest_ms)
     try:
         whole = (split.start, split.end) == (0, split.length)
@@ -321,6 +323,7 @@ def _read(
         clamped=0 if believed else lines,
         aside=tuple(aside),
         oldest=mtime if believed else None,
+        digest=digest.value,
     )
 
 

@@ -40,6 +40,8 @@ class SourcePlan:
         taken: What it has taken without them.
         held: What cannot move at this moment and will go on by itself.
         bytes: Of all complete files, the splits' included; 0 for a topic.
+        settled: Files that were in doubt and are what was counted, to be recorded as such.
+        doubtful: Files whose content has to be read before they are planned: `tidy` does that.
     """
 
     splits: tuple[Split, ...]
@@ -52,6 +54,8 @@ class SourcePlan:
     taken: str
     held: tuple[Held, ...] = ()
     bytes: int = 0
+    settled: tuple[Parked, ...] = ()
+    doubtful: int = 0
 
 
 class SplitReader(Protocol):
@@ -98,10 +102,12 @@ class Source(Protocol):
         """Have the next plan settle what could not be read as planned: park it, look twice, or take the rest first."""
 
     def tidy(self, ledger: Ledger) -> tuple[bool, WordtideError | None]:
-        """Put away some of what the table has taken, if that is asked for. Idempotent; the ledger decides.
+        """Read some of what the last plan found doubtful, and put away some of what the table has taken, if asked for.
+
+        Idempotent; the ledger decides.
 
         Returns:
-            Whether more of it waits, and what keeps some of it from being put away, if anything does.
+            Whether another plan at once is worth it, and what keeps some of it from being done, if anything does.
         """
 
     def close(self) -> None:

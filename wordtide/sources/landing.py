@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wordtide.batch import FileSplit, Founding, Parked, Split, SplitProof
 from wordtide.config import Stream
 from wordtide.errors import DecisionRefused, EnvironmentProblem, TableRefused, WordtideError
+from wordtide.planning.identity import is_taken
 from wordtide.planning.landing import cut as cut_file
 from wordtide.planning.landing import plan_landing
 from wordtide.planning.names import is_candidate
@@ -26,18 +27,16 @@ from wordtide.reading.files import (
 from wordtide.reading.kafka import GapsFound, StalledRead
 from wordtide.reading.text import Text
 from wordtide.sources.base import Position, SourcePlan, quarantine_of
+from wordtide.sources.doubts import Doubts
 from wordtide.sources.putaway import Elsewhere, PutAway
 from wordtide.storage import AccessDenied, FileInfo, Readable, Storage
+from wordtide.storage.fileid import UNKNOWN
 from wordtide.table.ledger import Ledger
 
 PIECE_BYTES = 32 << 20
 """Smaller pieces of a file are not worth a task of their own."""
 PUT_AWAY_AT_ONCE = 1000
 """Counted files put away between two batches."""
-
-
-def _is_taken(file: FileInfo, ledger: Ledger) -> bool:
-    return ledger.files.get(file.path) == (file.length, file.mtime_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +122,7 @@ class LandingFolder:
         self._refused: dict[tuple[str, int, int], str] = {}
         self._namespace: str | None = None
         self._suspects: Counter[str] = Counter()
+        self._doubts = Doubts(storage)
         self._putaway = PutAway(storage, root.rstrip("/"), archive, self._landing.after == "keep")
         self._unfinished = True
         self._counted: list[FileInfo] = []
@@ -157,27 +157,31 @@ class LandingFolder:
                 f"the table belongs to the landing folder {ledger.identity['path']} ({ledger.identity['namespace']}),"
                 f" not to {self._root} ({self._namespace}); put streams.yaml back, or name a new stream"
             )
-        listing = list(self._news(seen, ledger))
+        now_ms = int(time.time() * 1000)
+        judged = self._doubts.judge(list(self._news(seen, ledger)), seen, ledger, now_ms, self._landing.min_age)
         refused = {
-            FileSplit(file.path, file.length, file.mtime_ms, 0, file.length): reason
-            for file in listing
+            FileSplit(file.path, file.length, file.mtime_ms, 0, file.length, file_id=file.file_id): reason
+            for file in judged.files
             if (reason := self._refused.get((file.path, file.length, file.mtime_ms))) is not None
             and file.path not in ledger.parked
         }
         plan = plan_landing(
-            listing,
+            judged.files,
             ledger.files,
             ledger.parked.keys() | {split.path for split in refused},
-            now_ms=int(time.time() * 1000),
+            now_ms=now_ms,
             min_age_s=self._landing.min_age,
             max_files=self._config.max_files,
             max_bytes=self._config.max_bytes,
             under_construction=self._under_construction,
             suspects=self._suspects,
+            replaced=judged.replaced,
         )
         if not self._putaway.keep:
             planned = {split.path for split in plan.splits}
-            self._counted = [file for file in seen if _is_taken(file, ledger) or file.path in planned]
+            self._counted = [
+                file for file in seen if is_taken(file, ledger.files.get(file.path)) or file.path in planned
+            ]
         return SourcePlan(
             plan.splits,
             (),
@@ -185,17 +189,20 @@ class LandingFolder:
             plan.backlog_files - len(plan.splits),
             plan.waiting,
             plan.behind,
-            f"{len(ledger.files) + len(plan.splits)} files",
-            f"{len(ledger.files)} files",
+            f"{ledger.taken + len(plan.splits)} files",
+            f"{ledger.taken} files",
             bytes=plan.backlog_bytes,
+            settled=judged.settled,
+            doubtful=self._doubts.open,
         )
 
     def _news(self, seen: Sequence[FileInfo], ledger: Ledger) -> Iterator[FileInfo]:
-        """Yield the files that may be meant for us by name and glob, those already taken left out."""
+        """Yield the files that may be meant for us by name and glob; those taken, beyond doubt, left out."""
+        files = ledger.files
         skip = len(self._root.rstrip("/")) + 1
         glob = self._landing.glob
         for file in seen:
-            if _is_taken(file, ledger) or (self._bound is not None and file.path not in self._bound):
+            if is_taken(file, files.get(file.path)) or (self._bound is not None and file.path not in self._bound):
                 continue
             if is_candidate(file.path[skip:], glob):
                 yield file
@@ -211,8 +218,9 @@ class LandingFolder:
         """See `Source`. Each file is tried once in this object's life; what stays has a reason to."""
 
         def counted(path: str, length: int, mtime: int) -> bool:
-            taken = ledger.files.get(path) == (length, mtime)
-            return taken and path not in ledger.parked and path not in ledger.skipped
+            taken = ledger.files.get(path)
+            same = taken is not None and taken[:2] == (length, mtime)
+            return same and path not in ledger.parked and path not in ledger.skipped
 
         def wanted(file: FileInfo) -> bool:
             return counted(file.path, file.length, file.mtime_ms) and file not in self._remaining
@@ -220,6 +228,7 @@ class LandingFolder:
         waiting = [file for file in self._counted if wanted(file)]
         now, self._counted = waiting[:PUT_AWAY_AT_ONCE], waiting[PUT_AWAY_AT_ONCE:]
         try:
+            read = self._doubts.read()
             if self._unfinished:
                 self._stuck = [problem for problem in self._putaway.finish(counted).values() if problem]
                 self._unfinished = False
@@ -232,8 +241,8 @@ class LandingFolder:
             return False, problem
         problems = [*self._stuck, *filter(None, self._remaining.values())]
         if len(problems) > 1:
-            return bool(self._counted), EnvironmentProblem(f"{problems[0]} (and {len(problems) - 1} more files)")
-        return bool(self._counted), problems[0] if problems else None
+            problems[0] = EnvironmentProblem(f"{problems[0]} (and {len(problems) - 1} more files)")
+        return read or bool(self._counted), problems[0] if problems else None
 
     def as_it_is(self, file: FileSplit) -> FileSplit:
         """Return a file that was taken as it is now: in its place, or else in the archive.
@@ -248,9 +257,11 @@ class LandingFolder:
             if archived is None:
                 raise DecisionRefused(f"{file.path} is gone; put it back, or skip it. Nothing was changed") from None
             self._archived[file.path] = archived
-            return file
+            # There it has another change time.
+            return replace(file, file_id=UNKNOWN)
         same = (found.length, found.mtime_ms) == (file.length, file.mtime)
-        return FileSplit(found.path, found.length, found.mtime_ms, 0, found.length, same and file.as_text)
+        identity = (found.path, found.length, found.mtime_ms, 0, found.length)
+        return FileSplit(*identity, as_text=same and file.as_text, file_id=found.file_id)
 
     def reject(self, problem: CorruptFile | NotReady | StalledRead | GapsFound) -> None:
         """Have the next plan park what is corrupt, and look twice at what was not as planned."""

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from wordtide.errors import SourceUnavailable
+from wordtide.storage.fileid import UNKNOWN
 
 CHUNK_BYTES = 4 << 20
 """Bytes per chunk of a range being read: of the 6 ms that 4 MiB take from HDFS the call itself is 0.5."""
@@ -19,12 +20,14 @@ class FileInfo(NamedTuple):
         length: Bytes.
         mtime_ms: Last modification, ms since the epoch.
         block_size: Bytes of an HDFS block; 0 on a local disk.
+        file_id: What the file system knows it by, see `wordtide.storage.fileid`; 0 where a listing does not say.
     """
 
     path: str
     length: int
     mtime_ms: int
     block_size: int
+    file_id: int = UNKNOWN
 
 
 class AccessDenied(SourceUnavailable):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from wordtide.errors import EnvironmentProblem, SourceUnavailable, WordtideError
 from wordtide.storage.base import CHUNK_BYTES, AccessDenied, FileInfo, is_hidden, temporary_name
+from wordtide.storage.fileid import file_id
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What writing says when a disk, a quota or a limit is exhausted."""
@@ -213,7 +214,7 @@ def _info(path: str) -> FileInfo | None:
         raise
     if not stat.S_ISREG(status.st_mode):
         return None
-    return FileInfo(path, status.st_size, status.st_mtime_ns // 1_000_000, 0)
+    return FileInfo(path, status.st_size, status.st_mtime_ns // 1_000_000, 0, file_id(status))
 
 
 def _rename(source: str, target: str) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -24,9 +24,16 @@ from wordtide.batch import (
     Split,
     SplitProof,
     Status,
+    Taken,
 )
 from wordtide.config import Stream
+from wordtide.reading import digest as digests
+from wordtide.storage import fileid
+from wordtide.table.nodes import NodeIndex
 from wordtide.table.schema import STEPS
+
+STAGED_KEPT = 10_000
+"""Of so many folders of files put away it is remembered that they were recorded: a crash leaves one, or a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,11 @@ class Ledger:
         fingerprint: What defines the table's meaning, from batch 0.
         last: Highest batch number taken in; -1 before any.
         version: Delta version at which ``last`` was known to be there.
-        files: Landed files taken: path → (length, mtime).
+        files: Landed files taken, by path; those that were put away are not among them any more.
+        away: How many were put away.
+        staged: Folders in which files wait to be put away and are recorded as such, with the batch that did; at least
+            the newest `STAGED_KEPT`.
+        links: Which of them are further names of a file that was counted under another one.
         skipped: Which of them were never counted: an operator left them out.
         parked: What waits for a decision, by name.
         stalled: What was recorded as stalled last, by name. Whether it still is depends on the position.
@@ -69,19 +80,69 @@ class Ledger:
     fingerprint: str = ""
     last: int = -1
     version: int = -1
-    files: dict[str, tuple[int, int]] = field(default_factory=dict)
+    files: dict[str, Taken] = field(default_factory=dict)
+    away: int = 0
+    staged: dict[str, int] = field(default_factory=dict)
+    links: set[str] = field(default_factory=set)
     skipped: set[str] = field(default_factory=set)
     parked: dict[str, ParkedSince] = field(default_factory=dict)
     stalled: dict[str, ParkedSince] = field(default_factory=dict)
     as_text: bool = False
+    _nodes: NodeIndex | None = field(default=None, compare=False, repr=False)
 
     @property
     def of_topic(self) -> bool:
         """Whether the source is a topic, whose positions are `txn` actions; a folder's are its files."""
         return "topic" in self.identity
 
-    def apply(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Take in further batch rows, each number once over all calls, in order; the caller sees to ``last``."""
+    @property
+    def taken(self) -> int:
+        """How many files were taken, those put away included."""
+        return len(self.files) + self.away - len(self.links)
+
+    def with_nodes(self, numbers: Collection[int]) -> list[tuple[str, Taken]]:
+        """Return path and entry of the files taken that have the node of one of these ids."""
+        if not any(numbers):
+            return []
+        if self._nodes is None:
+            # Only now: looks that find nothing new never ask, and neither do topics.
+            self._nodes = NodeIndex((path, taken.file_id) for path, taken in self.files.items())
+        return [(path, self.files[path]) for path in self._nodes.find(numbers) if path in self.files]
+
+    def free(self, row: Mapping[str, Any], freed: dict[str, int]) -> None:
+        """Take in which paths a batch row frees for other files, in any order, before `apply` is told of them.
+
+        Args:
+            row: A batch row.
+            freed: Gains, for each such path, the newest batch that freed it: what older ones say of it is over.
+        """
+        put_away = row["status"] == Status.PUT_AWAY
+        if not put_away and row["status"] != Status.SETTLED:
+            return
+        for split in row["splits"]:
+            detail = detail_of(split)
+            path = split["path"] if put_away else detail.get("moved_from")
+            if path is None:
+                continue
+            freed[path] = max(row["batch"], freed.get(path, -1))
+            self.files.pop(path, None)
+            self.skipped.discard(path)
+            if put_away:
+                # Of a link only the name goes.
+                self.away += "link" not in detail
+                self.staged[detail["staged"]] = row["batch"]
+            self.links.discard(path)
+        if len(self.staged) > 2 * STAGED_KEPT:
+            newest = sorted(self.staged.items(), key=lambda entry: entry[1])[-STAGED_KEPT:]
+            self.staged = dict(newest)
+
+    def apply(self, rows: Iterable[Mapping[str, Any]], freed: Mapping[str, int] | None = None) -> None:
+        """Take in further batch rows, each number once over all calls, in order; the caller sees to ``last``.
+
+        Args:
+            rows: The rows.
+            freed: What `free` has made of them and of all that come after them; None: nothing comes after them.
+        """
         for row in sorted(rows, key=lambda row: int(row["batch"])):
             if row["identity"] is not None:
                 self.identity = json.loads(row["identity"])
@@ -90,10 +151,14 @@ class Ledger:
                 self.as_text = False
             if row["fingerprint"] is not None:
                 self.fingerprint = row["fingerprint"]
+            if freed is None:
+                self.free(row, {})
+            if row["status"] == Status.PUT_AWAY:
+                continue
             for split in row["splits"]:
-                self._take(row, split)
+                self._take(row, split, freed or {})
 
-    def _take(self, row: Mapping[str, Any], split: Mapping[str, Any]) -> None:
+    def _take(self, row: Mapping[str, Any], split: Mapping[str, Any], freed: Mapping[str, int]) -> None:
         what = what_of(split)
         match row["status"]:
             case Status.PARKED:
@@ -103,27 +168,52 @@ class Ledger:
             case Status.STALLED:
                 self.stalled[what] = ParkedSince(what, split["reason"], row["committed_at"], split_of(split))
                 return
-            case Status.RESOLVED | Status.CORRECTION:
+            case Status.RESOLVED | Status.CORRECTION | Status.SETTLED:
                 self.parked.pop(what, None)
                 self.as_text |= split["topic"] is not None and _is_marked(split, Mark.AS_TEXT)
-        if split["path"] is not None:
-            self.files[split["path"]] = (split["length"], split["mtime"])
+        if split["path"] is not None and row["batch"] > freed.get(split["path"], -1):
+            taken = self.files[split["path"]] = taken_of(split)
+            if self._nodes is not None:
+                self._nodes.add(split["path"], taken.file_id)
             (self.skipped.add if row["status"] == Status.RESOLVED else self.skipped.discard)(split["path"])
+            linked = row["status"] == Status.SETTLED and "same_as" in detail_of(split)
+            (self.links.add if linked else self.links.discard)(split["path"])
 
 
 def split_of(split: Mapping[str, Any]) -> Split | None:
     """Return a ledger split as a value; None where it names a topic as a whole."""
     if split["path"] is not None:
-        whole = FileSplit(split["path"], split["length"], split["mtime"], 0, split["length"])
-        return replace(whole, as_text=True) if _is_marked(split, Mark.AS_TEXT) else whole
+        taken = taken_of(split)
+        return FileSplit(
+            split["path"],
+            taken.length,
+            taken.mtime,
+            0,
+            taken.length,
+            as_text=_is_marked(split, Mark.AS_TEXT),
+            file_id=taken.file_id,
+            digest=taken.digest,
+        )
     if split["partition"] is None:
         return None
     return KafkaSplit(split["topic"], split["partition"], split["start"], split["end"])
 
 
+def taken_of(split: Mapping[str, Any]) -> Taken:
+    """Return what a ledger split says of a file; rows of an older Wordtide have neither file id nor digest."""
+    file_id, digest = split.get("file_id"), split.get("digest")
+    return Taken.of(split["length"], split["mtime"], fileid.from_text(file_id), digests.from_text(digest))
+
+
+def detail_of(split: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what else a ledger split says."""
+    text = split.get("detail")
+    found: dict[str, Any] = json.loads(text) if text else {}
+    return found
+
+
 def _is_marked(split: Mapping[str, Any], mark: Mark) -> bool:
-    detail = split.get("detail")
-    return detail is not None and bool(json.loads(detail).get(mark))
+    return bool(detail_of(split).get(mark))
 
 
 def json_share(row: Mapping[str, Any]) -> float | None:
@@ -194,6 +284,8 @@ def _split_row(split: Split, proof: SplitProof | None, reason: str | None, detai
         "mtime": split.mtime,
         "lines": proof.lines if proof else None,
         "reason": reason,
+        "digest": digests.to_text(proof.digest if proof else split.digest),
+        "file_id": fileid.to_text(split.file_id),
         "detail": told,
     }
 
@@ -212,7 +304,7 @@ def _detail(proof: SplitProof, some_json: bool) -> dict[str, Any]:
 def _parked_row(parked: Parked) -> dict[str, Any]:
     detail = {parked.mark.value: True} if parked.mark is not None else {}
     if parked.split is not None:
-        return _split_row(parked.split, None, parked.reason, detail)
+        return _split_row(parked.split, None, parked.reason, {**detail, **(parked.detail or {})})
     whole_topic = _split_row(KafkaSplit(parked.what, 0, 0, 0), None, parked.reason, detail)
     return {**whole_topic, "partition": None, "start": None, "end": None}
 
@@ -256,7 +348,17 @@ def _joined(split: Split, mine: Sequence[SplitProof]) -> SplitProof:
         oldest=min((proof.oldest for proof in mine if proof.oldest is not None), default=None),
         sampled=sum(proof.sampled for proof in mine),
         json_objects=sum(proof.json_objects for proof in mine),
+        digest=_joined_digest(mine),
     )
+
+
+def _joined_digest(pieces: Sequence[SplitProof]) -> int | None:
+    parts = []
+    for proof in sorted(pieces, key=lambda proof: proof.split.start):
+        if proof.digest is None:
+            return None
+        parts.append((proof.digest, proof.split.end - proof.split.start))
+    return digests.combined(parts) if parts else None
 
 
 def batch_row(batch: Batch, counted: Counted | None, run_id: str, committed_at: datetime) -> dict[str, Any]:

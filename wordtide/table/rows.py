@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,12 @@ def batch_totals(handle: DeltaTable, columns: list[str], after: int, before: int
     return found
 
 
+def _rows(dataset: ds.Dataset, chosen: ds.Expression) -> Iterator[dict[str, Any]]:
+    scanner = dataset.scanner(columns=_LEDGER_COLUMNS, filter=chosen, batch_size=_ROWS_AT_ONCE)
+    for rows in scanner.to_batches():
+        yield from rows.to_pylist()
+
+
 def catch_up(handle: DeltaTable, ledger: Ledger, stored: int) -> None:
     """Take in the batches after ``ledger.last`` up to ``stored``, the batch number in the log.
 
@@ -67,13 +74,19 @@ def catch_up(handle: DeltaTable, ledger: Ledger, stored: int) -> None:
     if ledger.last < 0:
         ledger.apply(dataset.to_table(columns=_LEDGER_COLUMNS, filter=new & (ds.field("batch") == 0)).to_pylist())
         new = _batch_filter(0)
-    # Published rows only add, in any order; the few others also take back, so they come last and in order.
+    # Published rows only add, in any order; the others also take back, so they come last and in order. What was put
+    # away comes first: it frees paths, of which there may be as many as were published.
     published = ds.field("status") == Status.PUBLISHED.value
+    others: list[dict[str, Any]] = []
+    freed: dict[str, int] = {}
+    for row in _rows(dataset, new & ~published):
+        ledger.free(row, freed)
+        if row["status"] != Status.PUT_AWAY:
+            others.append(row)
     if not ledger.of_topic:
-        scanner = dataset.scanner(columns=_LEDGER_COLUMNS, filter=new & published, batch_size=_ROWS_AT_ONCE)
-        for rows in scanner.to_batches():
-            ledger.apply(rows.to_pylist())
-    ledger.apply(dataset.to_table(columns=_LEDGER_COLUMNS, filter=new & ~published).to_pylist())
+        for row in _rows(dataset, new & published):
+            ledger.apply([row], freed)
+    ledger.apply(others, freed)
     ledger.last = stored
 
 

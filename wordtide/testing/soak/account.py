@@ -188,6 +188,7 @@ class FolderAccount:
         found = Verdict()
         taken: dict[str, Identity] = {}
         settled: dict[str, Identity] = {}
+        away: list[tuple[str, Identity]] = []
         for row in rows:
             for split in row["splits"]:
                 path, identity = split["path"], (split["length"], split["mtime"])
@@ -195,9 +196,12 @@ class FolderAccount:
                     if row["status"] == "published" and path in settled:
                         found.problems.append(f"batch {row['batch']}: {path} was taken a second time")
                     taken[path] = settled[path] = identity
-                elif row["status"] == "resolved":
+                elif row["status"] in {"resolved", "settled"}:
                     settled[path] = identity
-        for path, identity in taken.items():
+                elif row["status"] == "put away":
+                    away.append((path, taken.pop(path)))
+                    del settled[path]
+        for path, identity in [*taken.items(), *away]:
             lines = self.versions.get(path, {}).get(identity)
             if lines is None:
                 found.problems.append(f"{path} was counted as {identity}, which was never landed whole")

@@ -1,0 +1,297 @@
+"""A file's identity: length, time and, where there is doubt, content. Each settled once, and nothing counted twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import Place, assert_numbered, decide, unique
+from wordtide.batch import Taken
+from wordtide.config import Stream
+from wordtide.lag import look
+from wordtide.planning.landing import plan_landing
+from wordtide.sources.doubts import UNSTABLE_AFTER, Doubts
+from wordtide.sources.landing import LandingFolder
+from wordtide.storage import AccessDenied, FileInfo, LocalStorage
+from wordtide.table.ledger import Ledger
+from wordtide.testing.files import rewrite, set_mtime
+
+TEXT = b"one two\n"
+COUNTED = {"one": 1, "two": 1}
+
+
+@pytest.fixture(params=["local", "hdfs"])
+def folder(request: pytest.FixtureRequest, place: Place) -> Stream:
+    return place.folder_stream(landing="" if request.param == "local" else f"hdfs:///{unique('landing')}")
+
+
+@pytest.fixture
+def local(place: Place) -> Stream:
+    return place.folder_stream()
+
+
+def root_of(stream: Stream) -> Path:
+    return Path(stream.landing or "")
+
+
+def statuses(place: Place, stream: Stream) -> list[str]:
+    rows = place.ledger(stream)
+    assert_numbered(rows)
+    return [row["status"] for row in rows]
+
+
+def reasons(place: Place, stream: Stream) -> list[str]:
+    return [split["reason"] for row in place.ledger(stream) for split in row["splits"] if split["reason"]]
+
+
+class ReadCounter:
+    """A storage that remembers which files were read."""
+
+    def __init__(self, storage: Any) -> None:
+        self._storage = storage
+        self.read: list[str] = []
+
+    def read_range(self, path: str, start: int, end: int) -> Any:
+        self.read.append(path)
+        return self._storage.read_range(path, start, end)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+
+def drain_reading(place: Place, stream: Stream) -> list[str]:
+    """Drain, and return the paths of the files read one by one."""
+    storage, root = place.landing(stream)
+    counter = ReadCounter(storage)
+    place.drain(stream, source=LandingFolder(stream, counter, root))  # type: ignore[arg-type]
+    return counter.read
+
+
+# --- what the ledger keeps
+
+
+def test_a_counted_file_has_its_digest_and_a_local_one_its_id_in_the_ledger(place: Place, folder: Stream) -> None:
+    path = place.land(folder, "a.txt", TEXT)
+    place.drain(folder)
+    (split,) = place.ledger(folder)[1]["splits"]
+    assert split["digest"] == f"crc32:{zlib.crc32(TEXT):08x}"
+    if path.startswith(str(place.folder)):
+        status = os.stat(path)
+        assert split["file_id"] == f"{status.st_dev}:{status.st_ino}@{status.st_ctime_ns}"
+
+
+# --- another time, another inode, the same bytes
+
+
+def test_a_file_whose_time_alone_has_changed_is_settled_once(place: Place, folder: Stream) -> None:
+    path = place.land(folder, "a.txt", TEXT)
+    place.drain(folder)
+    storage, _ = place.landing(folder)
+    set_mtime(storage, path, 1_700_000_000_000)
+    assert place.drain(folder).parked == []
+    assert drain_reading(place, folder) == []
+    assert statuses(place, folder) == ["founded", "published", "settled"]
+    assert reasons(place, folder) == ["same bytes as counted; only its time has changed"]
+    assert place.counted(folder) == COUNTED
+
+
+def test_a_copy_of_the_same_bytes_and_time_and_a_changed_mode_are_read_once_and_settled(
+    place: Place, local: Stream
+) -> None:
+    path = Path(place.land(local, "a.txt", TEXT))
+    place.drain(local)
+    copy = root_of(local) / ".copy"
+    shutil.copy2(path, copy)
+    os.replace(copy, path)
+    assert drain_reading(place, local) == [str(path)]
+    path.chmod(0o600)
+    assert drain_reading(place, local) == [str(path)]
+    assert drain_reading(place, local) == []
+    assert statuses(place, local) == ["founded", "published", "settled", "settled"]
+    assert place.counted(local) == COUNTED
+
+
+def test_other_bytes_of_the_same_name_length_and_time_are_parked(place: Place, local: Stream) -> None:
+    path = place.land(local, "a.txt", TEXT)
+    place.drain(local)
+    mtime = os.stat(path).st_mtime_ns
+    other = root_of(local) / ".other"
+    other.write_bytes(b"six ten\n")
+    os.utime(other, ns=(mtime, mtime))
+    os.replace(other, path)
+    assert place.drain(local).parked == [path]
+    assert reasons(place, local) == ["replaced: its 8 bytes are others than those counted, of the same length and time"]
+    assert place.counted(local) == COUNTED
+    decide(place, local, path, "recount")
+    assert +place.counted(local) == {"six": 1, "ten": 1}
+    assert drain_reading(place, local) == []
+
+
+def test_other_bytes_of_the_same_length_and_another_time_are_parked(place: Place, folder: Stream) -> None:
+    path = place.land(folder, "a.txt", TEXT)
+    place.drain(folder)
+    storage, _ = place.landing(folder)
+    rewrite(storage, path, b"six ten\n")
+    assert place.drain(folder).parked == [path]
+    assert place.counted(folder) == COUNTED
+
+
+def test_what_cannot_be_compared_is_parked_and_says_so(place: Place, local: Stream) -> None:
+    path = place.land(local, "a.txt", TEXT)
+    place.drain(local)
+    os.utime(path)
+    storage, root = place.landing(local)
+
+    class Denied(ReadCounter):
+        def read_range(self, path: str, start: int, end: int) -> Any:
+            raise AccessDenied(path, "permission denied: user=ann")
+
+    source = LandingFolder(local, Denied(storage), root)  # type: ignore[arg-type]
+    assert place.drain(local, source=source).parked == [path]
+    assert reasons(place, local) == [
+        "changed since it was counted, and cannot be compared with what was: permission denied: user=ann"
+    ]
+
+
+def test_a_file_counted_without_a_digest_is_parked_as_ever_and_its_reason_says_why() -> None:
+    now = FileInfo("/l/a", 8, 2_000, 0, 5)
+    doubts = Doubts(LocalStorage())
+    ledger = Ledger("t", files={"/l/a": Taken(8, 1_000)})
+    judged = doubts.judge([now], [now], ledger, 10_000, 0)
+    plan = plan_landing(
+        judged.files,
+        ledger.files,
+        (),
+        now_ms=10_000,
+        min_age_s=0,
+        max_files=9,
+        max_bytes=99,
+        under_construction=lambda _path: False,
+    )
+    assert doubts.open == 0
+    assert "by a Wordtide that kept no digest" in plan.parked[0].reason
+
+
+def test_a_large_file_in_doubt_is_read_a_stretch_at_a_time(place: Place, local: Stream) -> None:
+    path = place.land(local, "large.txt", b"word\n" * 200_000)
+    place.drain(local)
+    table, storage = place.table(local), place.landing(local)[0]
+    os.utime(path)
+    snapshot = table.snapshot()
+    assert snapshot is not None
+    listed = storage.list_files(local.landing or "")
+    doubts = Doubts(storage)
+    stretches = 0
+    while True:
+        judged = doubts.judge(listed, listed, snapshot.ledger, 1 << 62, 0)
+        if judged.settled:
+            break
+        assert judged.files == []
+        assert doubts.read(300_000)
+        stretches += 1
+    assert stretches == 4
+    assert doubts.open == 0
+
+
+def test_where_files_are_numbered_anew_again_and_again_they_are_not_read_for_ever(place: Place, local: Stream) -> None:
+    place.land(local, "a.txt", TEXT)
+    place.drain(local)
+    storage, root = place.landing(local)
+
+    class Renumbering(ReadCounter):
+        number = 1
+
+        def list_files(self, root: str) -> list[FileInfo]:
+            self.number += 1
+            return [file._replace(file_id=self.number) for file in storage.list_files(root)]
+
+        def stat(self, path: str) -> FileInfo:
+            return storage.stat(path)._replace(file_id=self.number)
+
+    renumbering = Renumbering(storage)
+    source = LandingFolder(local, renumbering, root)  # type: ignore[arg-type]
+    for _ in range(3):
+        place.drain(local, source=source)
+    assert len(renumbering.read) == UNSTABLE_AFTER
+    assert place.counted(local) == COUNTED
+
+
+def test_a_look_reads_nothing_and_says_that_there_is_something_to_do(place: Place, local: Stream) -> None:
+    path = place.land(local, "a.txt", TEXT)
+    place.drain(local)
+    table = place.table(local)
+    assert not look(local, table, lambda: place.kafka, lambda: place.hdfs).something
+    os.utime(path)
+    assert look(local, table, lambda: place.kafka, lambda: place.hdfs).something
+    place.drain(local)
+    assert not look(local, table, lambda: place.kafka, lambda: place.hdfs).something
+
+
+# --- one file under two names
+
+
+def test_links_are_counted_once_and_the_ledger_says_so(place: Place, local: Stream) -> None:
+    root = root_of(local)
+    path = place.land(local, "app.log.1", TEXT)
+    (root / "latest.log").symlink_to("app.log.1")
+    os.link(path, root / "hard.log")
+    place.drain(local)
+    assert drain_reading(place, local) == []
+    assert place.counted(local) == COUNTED
+    assert all("same file as" in reason and "a link" in reason for reason in reasons(place, local))
+    assert len(reasons(place, local)) == 2
+
+
+def test_a_link_that_is_set_anew_is_a_further_name_of_the_next_file(place: Place, local: Stream) -> None:
+    root = root_of(local)
+    for number, text in ((1, b"one\n"), (2, b"two more\n")):
+        place.land(local, f"app.log.{number}", text)
+        (root / ".new").symlink_to(f"app.log.{number}")
+        # Sorts before its target: which of the two was there first must not matter.
+        os.replace(root / ".new", root / "app.log")
+        assert place.drain(local).parked == []
+    assert place.counted(local) == {"one": 1, "two": 1, "more": 1}
+
+
+def test_a_counted_file_that_is_moved_is_not_counted_again_and_frees_its_name(place: Place, local: Stream) -> None:
+    root = root_of(local)
+    place.land(local, "app.log", TEXT)
+    place.drain(local)
+    (root / "old").mkdir()
+    (root / "app.log").rename(root / "old" / "app.log.1")
+    place.land(local, "app.log", b"three\n")
+    for _ in range(2):
+        assert place.drain(local).parked == []
+    assert place.counted(local) == COUNTED | {"three": 1}
+    assert reasons(place, local) == [f"same file as {root}/app.log, which was counted: it was moved"]
+    snapshot = place.table(local).snapshot()
+    assert snapshot is not None
+    assert snapshot.ledger.files.keys() == {f"{root}/app.log", f"{root}/old/app.log.1"}
+
+
+def test_two_files_of_the_same_content_and_time_are_two_files(place: Place, folder: Stream) -> None:
+    storage, _ = place.landing(folder)
+    for name in ("a.txt", "b.txt"):
+        set_mtime(storage, place.land(folder, name, TEXT), 1_700_000_000_000)
+    place.drain(folder)
+    set_mtime(storage, place.land(folder, "c.txt", TEXT), 1_700_000_000_000)
+    place.drain(folder)
+    assert place.counted(folder) == {"one": 3, "two": 3}
+
+
+def test_other_content_under_a_reused_inode_is_counted(place: Place, local: Stream) -> None:
+    path = Path(place.land(local, "a.txt", TEXT))
+    place.drain(local)
+    mtime = path.stat().st_mtime_ns
+    # As when the inode of a deleted file is used again: same inode, length and time, another name.
+    with path.open("r+b") as file:
+        file.write(b"six ten\n")
+    os.utime(path, ns=(mtime, mtime))
+    path.rename(path.with_name("b.txt"))
+    assert place.drain(local).parked == []
+    assert place.counted(local) == COUNTED | {"six": 1, "ten": 1}
