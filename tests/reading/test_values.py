@@ -60,6 +60,24 @@ def test_more_than_half_of_the_values_decide(odd, text, parked):
     assert (sample.verdict is not None) is parked
 
 
+def test_short_messages_of_protobuf_are_known_together():
+    messages = [b"\x08" + bytes([number]) + b"\x12\x05words and \x1a\x04more %02d" % number for number in range(4, 20)]
+    assert sum(kind_of_value(message) is not None for message in messages) < 8
+    sample = Sample(16, 0)
+    sample.add(messages)
+    assert str(sample.verdict).startswith("it seems to be binary data")
+    assert sample.suspects == 16
+    among_text = Sample(16, 0)
+    among_text.add([*messages[:7], *[b"some words"] * 9])
+    assert among_text.verdict is None
+
+
+def test_a_nul_now_and_then_makes_no_topic_binary():
+    sample = Sample(16, 0)
+    sample.add([b"nul\0 and some more words"] * 16)
+    assert sample.verdict is None
+
+
 def test_an_empty_sample_says_nothing():
     assert Sample(16, 0).verdict is None
 

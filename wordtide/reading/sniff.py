@@ -86,7 +86,7 @@ class Signature:
         size = len(self.magic)
         if self.rest is not None:
             return self.rest.match(head, size) is not None
-        return not _is_ascii_text(self.magic) or _holds_controls(head[size : size + _NEAR])
+        return not _is_ascii_text(self.magic) or holds_controls(head[size : size + _NEAR])
 
 
 _UNPACK = "unpack it, or use gzip, bz2 or zstd"
@@ -201,7 +201,7 @@ def kind_of_file(head: bytes, path: str) -> Kind:
     kind = kind_of(head)
     # Without a dot in the name this holds a slash, which no suffix does.
     suffix = path[path.rfind(".") + 1 :].lower()
-    if kind not in (Compression.PLAIN, _BINARY) or (suffix not in _OWN and suffix not in _FOREIGN):
+    if kind not in (Compression.PLAIN, BINARY) or (suffix not in _OWN and suffix not in _FOREIGN):
         return kind
     promised = _OWN.get(suffix)
     if promised is not None and _CUT_SHORT[promised].fullmatch(head):
@@ -218,8 +218,7 @@ def kind_of(head: bytes) -> Kind:
     for signature in _SIGNATURES.get(head[:1], ()):
         if signature.fits(head):
             return signature.kind
-    controls = head.translate(None, _TEXTUAL)
-    if not controls:
+    if not holds_controls(head):
         return _EBCDIC if _is_ebcdic(head) else Compression.PLAIN
     for kind, begin in _LATER:
         if begin.match(head):
@@ -230,10 +229,10 @@ def kind_of(head: bytes) -> Kind:
         return NotText(f"UTF-{8 * unit} text", _CONVERT)
     if _is_ebcdic(head):
         return _EBCDIC
-    return _BINARY if _is_binary(head, len(controls)) else Compression.PLAIN
+    return BINARY if is_binary(head) else Compression.PLAIN
 
 
-_BINARY = NotText("binary data")
+BINARY = NotText("binary data")
 _EBCDIC = NotText("EBCDIC text", _CONVERT)
 
 
@@ -254,7 +253,8 @@ def _is_ascii_text(some: bytes) -> bool:
     return not some.translate(None, _ASCII)
 
 
-def _holds_controls(some: bytes) -> bool:
+def holds_controls(some: bytes) -> bool:
+    """Return whether there are bytes that no text holds."""
     return bool(some.translate(None, _TEXTUAL))
 
 
@@ -276,7 +276,7 @@ def _unit_of(head: bytes) -> int:
         for here in (0, unit - 1):
             others = [column for at, column in enumerate(columns) if at != here]
             filled = all(10 * column.count(0) >= 9 * size for column in others)
-            if filled and not _holds_controls(columns[here]):
+            if filled and not holds_controls(columns[here]):
                 return unit
     return 1
 
@@ -295,8 +295,9 @@ _EBCDIC_LETTERS = bytes(
 )
 
 
-def _is_binary(head: bytes, controls: int) -> bool:
+def is_binary(head: bytes) -> bool:
     """Return whether there are more bytes that no text holds than in a text with a flaw."""
+    controls = len(head.translate(None, _TEXTUAL))
     if controls >= max(8, len(head) // 16):
         return True
     return controls >= max(4, len(head) // 32) and not _is_utf8(head)
@@ -304,7 +305,7 @@ def _is_binary(head: bytes, controls: int) -> bool:
 
 def _is_text(head: bytes) -> bool:
     """Return whether it reads as text: as UTF-8, or in an older encoding of a Latin script."""
-    if _holds_controls(head):
+    if holds_controls(head):
         return False
     return _is_utf8(head) or 3 * (len(head) - len(head.translate(None, _HIGH))) <= len(head)
 

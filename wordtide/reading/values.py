@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from wordtide.reading.sniff import HEAD_BYTES, Compression, NotText, kind_of
+from wordtide.reading.sniff import BINARY, HEAD_BYTES, Compression, NotText, holds_controls, is_binary, kind_of
 
 JUDGED = 128
 """Values of a read that are judged by their first bytes, at a microsecond each, shared by its partitions …"""
@@ -65,6 +65,8 @@ class Sample:
         tried: How many of them were tried as JSON.
         json_objects: How many of those are objects.
         odd: What those are that are no text.
+        doubtful: How many others hold bytes that no text holds; too few each to tell.
+        head: The first bytes of those, together.
     """
 
     judged: int
@@ -73,6 +75,8 @@ class Sample:
     tried: int = 0
     json_objects: int = 0
     odd: Counter[NotText] = field(default_factory=Counter)
+    doubtful: int = 0
+    head: bytes = b""
 
     @property
     def wanted(self) -> int:
@@ -85,16 +89,25 @@ class Sample:
             self.size += 1
             if (kind := kind_of_value(value)) is not None:
                 self.odd[kind] += 1
+            elif holds_controls(value[:HEAD_BYTES]):
+                self.doubtful += 1
+                self.head += value[: HEAD_BYTES - len(self.head)]
             if self.tried < self.parsed:
                 self.tried += 1
                 self.json_objects += is_json_object(value)
 
     @property
+    def suspects(self) -> int:
+        """How many values may be no text."""
+        return self.odd.total() + self.doubtful
+
+    @property
     def verdict(self) -> NotText | None:
         """What most of the values are if they are no text; a few odd ones among text are text."""
-        if 2 * self.odd.total() <= self.size:
-            return None
-        return self.odd.most_common(1)[0][0]
+        if 2 * self.odd.total() > self.size:
+            return self.odd.most_common(1)[0][0]
+        # A short message of Protobuf or MessagePack has few bytes that tell, but each has some.
+        return BINARY if 2 * self.suspects > self.size and is_binary(self.head) else None
 
 
 def samples(partitions: int) -> list[Sample]:
