@@ -74,7 +74,7 @@ class OwnBroker:
             self._process = kafka.start(self._home, log, self._java, self._jars, environment, **ports)
         else:
             self._process = self._start_second(log, environment)
-        kafka.wait_until_ready(self._process, log, self._port, time.monotonic() + 90)
+        kafka.wait_until_ready(self._process, self._home, log, self._port, time.monotonic() + 90)
 
     def _start_second(self, log: Path, environment: dict[str, str]) -> ProcessId:
         assert self._joins is not None

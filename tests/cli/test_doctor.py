@@ -319,7 +319,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             home / "kafka", home / "log", java, jars, os.environ, port=port, controller=controller
         )
         try:
-            kafka_server.wait_until_ready(process, home / "log", port, time.monotonic() + 120)
+            kafka_server.wait_until_ready(process, home / "kafka", home / "log", port, time.monotonic() + 120)
             yield f"{HOST}:{port}"
         finally:
             stop([process])

@@ -17,9 +17,11 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from hdfs_native import Client
 
 from tests.servers import ANY_PORTS, end_for_sure
-from wordtide.embedded import cluster, hdfs
+from wordtide.embedded import cluster, hdfs, kafka
+from wordtide.embedded.cluster import ClusterAddress
 from wordtide.embedded.jars import ServerJars
 from wordtide.embedded.ports import listening
+from wordtide.embedded.process import ProcessId
 from wordtide.embedded.record import Record, Server, read_record, write_record
 from wordtide.errors import EnvironmentProblem
 
@@ -193,3 +195,20 @@ def test_a_home_that_hadoop_cannot_use_is_refused_before_anything_is_started(tmp
     with pytest.raises(EnvironmentProblem, match=r"o'brien/hdfs: set WORDTIDE_HOME to a path without an apostrophe"):
         hdfs.start(tmp_path / "o'brien" / "hdfs", tmp_path / "log", Path("java"), jars, {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_broker_on_the_port_is_not_taken_for_the_one_that_is_starting(
+    cluster: ClusterAddress, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "meta.properties").write_text("node.id=1\nversion=1\ncluster.id=ours\n")
+    (tmp_path / "log").write_text("ERROR Address already in use\n")
+    ours = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
+    process = ProcessId.of(ours.pid)
+    assert process is not None
+    port = int(cluster.kafka.rpartition(":")[2])
+    try:
+        with pytest.raises(EnvironmentProblem, match=r"Kafka did not start: .*Address already in use"):
+            kafka.wait_until_ready(process, tmp_path, tmp_path / "log", port, time.monotonic() + 120)
+    finally:
+        ours.wait(60)

@@ -221,7 +221,7 @@ class _Starting:
 
     def finish_kafka(self, deadline: float) -> None:
         process = self._process("kafka")
-        kafka.wait_until_ready(process, self._log("kafka"), self.record.ports.kafka, deadline)
+        kafka.wait_until_ready(process, self._home / "kafka", self._log("kafka"), self.record.ports.kafka, deadline)
         self._note("kafka", process, ready=True)
 
     def _log(self, name: str) -> Path:

@@ -84,11 +84,12 @@ def start(
     )
 
 
-def wait_until_ready(process: ProcessId, log: Path, port: int, deadline: float) -> None:
-    """Return when the broker answers and every partition it has is led.
+def wait_until_ready(process: ProcessId, home: Path, log: Path, port: int, deadline: float) -> None:
+    """Return when the broker answers and every partition it has is led; another one on its port is not taken for it.
 
     Args:
         process: the broker.
+        home: where its data is.
         log: its log.
         port: its port.
         deadline: when to give up, on `time.monotonic()`'s clock.
@@ -97,6 +98,7 @@ def wait_until_ready(process: ProcessId, log: Path, port: int, deadline: float) 
         EnvironmentProblem: it ended, or is not ready in time.
     """
     client: AdminClient | None = None
+    cluster_id = _cluster_id(home)
     while time.monotonic() < deadline:
         if not process.alive():
             raise EnvironmentProblem(f"Kafka did not start: {telling_line(log)} (log: {log})")
@@ -104,19 +106,24 @@ def wait_until_ready(process: ProcessId, log: Path, port: int, deadline: float) 
         if client is None and listening(port):
             quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
             client = AdminClient({"bootstrap.servers": f"{HOST}:{port}", **quiet})
-        if client is not None and _all_led(client):
+        if client is not None and _all_led(client, cluster_id):
             return
         time.sleep(0.03)
     raise EnvironmentProblem(f"Kafka does not answer in time: {telling_line(log)} (log: {log})")
 
 
-def _all_led(client: AdminClient) -> bool:
+def _cluster_id(home: Path) -> str:
+    lines = (home / "data" / "meta.properties").read_text().splitlines()
+    return next((line.partition("=")[2].strip() for line in lines if line.startswith("cluster.id=")), "")
+
+
+def _all_led(client: AdminClient, cluster_id: str) -> bool:
     try:
         metadata = client.list_topics(timeout=2)
     except KafkaException:
         return False
     leaders = [partition.leader for topic in metadata.topics.values() for partition in topic.partitions.values()]
-    return bool(metadata.brokers) and all(leader >= 0 for leader in leaders)
+    return str(metadata.cluster_id) == cluster_id and bool(metadata.brokers) and all(leader >= 0 for leader in leaders)
 
 
 def _format(command: list[str], home: Path, environment: Mapping[str, str]) -> None:
