@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,8 +13,10 @@ from tests.support import (
     Place,
     assert_numbered,
     create_topic,
+    decide,
     delete_records,
     delete_topic,
+    replace,
     some_lines,
     topic_of,
     words_of,
@@ -21,6 +24,7 @@ from tests.support import (
 from wordtide.batch import Decision, Verdict
 from wordtide.config import Stream
 from wordtide.errors import DecisionRefused
+from wordtide.reading.sniff import Compression
 from wordtide.repair.recount import Difference, find_published, publish, recount
 from wordtide.repair.resolve import existing, resolve
 
@@ -162,3 +166,21 @@ def test_a_correction_of_another_operator_meanwhile_is_not_added_to(place: Place
         publish(place.table(stream), source, difference, DECISION)
     source.close()
     assert +place.counted(stream) == words_of(some_lines(100))
+
+
+def test_what_an_older_wordtide_took_for_text_keeps_no_other_file_from_being_recounted(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = place.folder_stream()
+    place.land(stream, "a.txt", b"a\n")
+    place.land(stream, "b.parquet", b"PAR1\x15\0 words\n")
+    with monkeypatch.context() as older:
+        older.setattr("wordtide.reading.files.kind_of_file", lambda _head, _path: Compression.PLAIN)
+        assert place.drain(stream).parked == []
+    counted = place.counted(stream)
+    assert [len(difference.rows) for difference in replay(place, stream, of_batch(1))] == [0]
+    replace(place, stream, "a.txt", b"b\n")
+    [path] = place.drain(stream).parked
+    decide(place, stream, path, "recount")
+    assert +place.counted(stream) == counted - Counter("a") + Counter("b")
+    assert place.drain(stream).parked == []

@@ -338,7 +338,8 @@ def text_range(storage: Readable, file: FileSplit) -> bytes:
         return b"".join(fetch(file.start, file.end))
     found, at = bytearray(), 0
     try:
-        for piece in _plain(file, fetch(0, file.length)):
+        # Records of it were put aside, so it was taken for text.
+        for piece in _plain(replace(file, as_text=True), fetch(0, file.length)):
             found += piece[max(file.start - at, 0) : max(file.end - at, 0)]
             at += len(piece)
             if at >= file.end:

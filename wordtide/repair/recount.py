@@ -24,7 +24,7 @@ from wordtide.sources.base import Source
 from wordtide.sources.landing import LandingFolder
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.files import utc_now, write_counts
-from wordtide.table.ledger import merge_proofs, split_of
+from wordtide.table.ledger import split_of
 
 _COLUMNS = ["batch", "status", "replaces", "planned_at", "splits", "quarantined"]
 CHANGES = pa.schema([("word", pa.string()), ("was", pa.int64()), ("now", pa.int64())])
@@ -147,7 +147,7 @@ def recount(
         try:
             # Before it is read as well: from a topic made anew with fewer partitions nothing would come for long.
             source.verify(snapshot.ledger, splits)
-            tally = count_splits(reader, splits, stream.config.tokenizer, now)
+            tally = count_splits(reader, _as_counted(splits, published), stream.config.tokenizer, now)
             source.verify(snapshot.ledger, splits)
         except PlanAgain as problem:
             raise DecisionRefused(
@@ -161,7 +161,7 @@ def recount(
     return Difference(
         published,
         splits,
-        merge_proofs(splits, tally.proofs),
+        tuple(replace(proof, split=split) for split, proof in zip(splits, tally.proofs, strict=True)),
         rows,
         _changes(was, is_now),
         tally.invalid,
@@ -231,6 +231,17 @@ def _as_they_are(source: Source, splits: Iterable[Split], as_text: str | None) -
         return tuple(splits)
     files = (source.as_it_is(split) for split in splits if isinstance(split, FileSplit))
     return tuple(replace(file, as_text=file.as_text or file.path == as_text) for file in files)
+
+
+def _as_counted(splits: Sequence[Split], published: Published) -> tuple[Split, ...]:
+    """Return what is to be read, files that a batch has counted and that are unchanged as text: as they were counted.
+
+    An older Wordtide took some for text that are none, and they must not keep the others from being read again.
+    """
+    counted = frozenset(published.splits if published.number >= 0 else ())
+    return tuple(
+        replace(split, as_text=True) if isinstance(split, FileSplit) and split in counted else split for split in splits
+    )
 
 
 def _published_counts(handle: DeltaTable, published: Published) -> pa.Table:
