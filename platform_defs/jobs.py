@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
-from deltalake.exceptions import DeltaError
 
 from assets.keys import word_counts_key
 from assets.runs import STREAM_TAG
 from resources import TablesResource
 from wordtide.config import Stream
 from wordtide.dagster_names import MAINTENANCE_JOB, job_name
-from wordtide.errors import WordtideError
+from wordtide.lag import LOOK_PROBLEMS
 from wordtide.table.maintain import compact_if_needed, vacuum
+from wordtide.table.panics import panics_as_errors
 
 UnresolvedJob = Any  # dagster does not export the type of define_asset_job's result
 
@@ -41,13 +41,14 @@ def build_maintenance_job(streams: Sequence[Stream]) -> dg.JobDefinition:
         failed: list[str] = []
         for stream in streams:
             try:
-                table = tables.open(stream)
-                if table.open() is None:
-                    continue
-                compacted = compact_if_needed(table, live_files=0)
-                deleted = vacuum(table.uri)
-            except (WordtideError, DeltaError, OSError) as error:
-                failed.append(f"{stream.name}: {error}")
+                with panics_as_errors():
+                    table = tables.open(stream)
+                    if table.open() is None:
+                        continue
+                    compacted = compact_if_needed(table, live_files=0)
+                    deleted = vacuum(table.uri)
+            except LOOK_PROBLEMS as error:
+                failed.append(f"{stream.name}: {' '.join(str(error).split())[:300]}")
                 continue
             context.log.info(f"{stream.name}: compacted {compacted}, deleted {deleted} unused files")
         if failed:

@@ -13,6 +13,7 @@ from wordtide.cli import show
 from wordtide.cli.progress import progress
 from wordtide.config import Stream, load_configuration
 from wordtide.lag import LOOK_PROBLEMS, PartitionLag, StreamLag, json_line, stream_lag
+from wordtide.table.panics import panics_as_errors
 
 _PARALLEL = 8
 """Streams looked at side by side, so that a silent server is waited for once and not once a stream."""
@@ -52,7 +53,8 @@ def lag(ctx: click.Context, stream: str | None, as_json: bool) -> None:
 def _lag_or_problem(stream: Stream) -> StreamLag:
     """One stream that cannot be looked at must not hide the others."""
     try:
-        return stream_lag(stream)
+        with panics_as_errors():
+            return stream_lag(stream)
     except LOOK_PROBLEMS as error:
         unit = "records" if stream.config.kafka else "files"
         source = stream.config.kafka.topic if stream.config.kafka else stream.landing or ""

@@ -14,6 +14,7 @@ from wordtide.config import Stream, load_configuration
 from wordtide.lag import LOOK_PROBLEMS, ledger_of, still_stalled
 from wordtide.table.commit import BATCH_APP
 from wordtide.table.ledger import what_of
+from wordtide.table.panics import panics_as_errors
 from wordtide.table.query import top as top_words
 from wordtide.table.rows import read_batch_rows
 from wordtide.wiring import open_table
@@ -125,7 +126,8 @@ def parked(ctx: click.Context, stream: str | None, as_json: bool) -> None:
     with progress("reading ledgers"):
         for one in chosen:
             try:
-                rows += _standing_of(one)
+                with panics_as_errors():
+                    rows += _standing_of(one)
             except LOOK_PROBLEMS as error:
                 # One table that cannot be read must not hide what is parked of the others.
                 problems.append(f"stream {one.name}: {' '.join(str(error).split())}")
