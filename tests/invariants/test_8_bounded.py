@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import wordtide.drain
@@ -20,7 +22,11 @@ from wordtide.counting.kernel import CHUNK_BYTES
 from wordtide.errors import PlanAgain, SourceUnavailable
 from wordtide.reading.kafka import KafkaReader
 from wordtide.sources.kafka import KafkaTopic
+from wordtide.table.commit import WordCounts
 from wordtide.table.ledger import Ledger
+from wordtide.table.maintain import compact_if_needed
+from wordtide.table.upkeep import tidy
+from wordtide.testing.age import LightTable, grow_older
 from wordtide.wiring import open_source
 
 MB = 1 << 20
@@ -144,3 +150,42 @@ def test_a_read_of_what_never_comes_ends(place: Place, monkeypatch: pytest.Monke
     beyond = [KafkaSplit(topic_of(stream), 0, 1, 5)]
     with pytest.raises(SourceUnavailable, match="nothing arrived"):
         list(place.source(stream).reader(2**42).read(beyond))
+
+
+def test_a_table_at_one_batch_a_second_has_a_bounded_log_and_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3,000 batches; a minute passes with every sixty. Nothing is synced, which is not what is measured."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    light = LightTable(tmp_path, "light")
+    table = light.table
+    light.commit()
+    of_a_batch = footprint(table.root)
+    for minute in range(50):
+        for second in range(60):
+            light.repeat()
+            if second == 59 or second == 29:
+                compact_if_needed(table)
+        grow_older(table, 60)
+        tidy(table, table.storage.delete)
+        if minute >= 20:
+            files, size = footprint(f"{table.root}/_delta_log")
+            assert files <= 2000
+            assert size <= 50 * MB
+            live = sum(live_sizes(table))
+            assert footprint(table.root)[1] <= 1.2 * live + 20 * 60 * of_a_batch[1]
+    assert len(live_sizes(table)) < 1000
+    assert light.commit() == 2
+
+
+def footprint(folder: str) -> tuple[int, int]:
+    """Return the number of files below a folder, and their bytes."""
+    sizes = [os.path.getsize(os.path.join(below, name)) for below, _, names in os.walk(folder) for name in names]
+    return len(sizes), sum(sizes)
+
+
+def live_sizes(table: WordCounts) -> list[int]:
+    handle = table.open()
+    assert handle is not None
+    sizes: list[int] = pa.table(handle.get_add_actions(flatten=True))["size_bytes"].to_pylist()
+    return sizes

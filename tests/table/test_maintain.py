@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import Place, rows_in, some_lines
-from wordtide.table.maintain import LiveFile, compact_if_needed, plan_compaction, vacuum
+from wordtide.table.maintain import (
+    LARGE_ROWS,
+    LiveFile,
+    compact_if_needed,
+    plan_compaction,
+    vacuum,
+    worth_merging,
+)
 
 FILES = st.lists(
     st.builds(
@@ -50,6 +58,31 @@ def test_files_of_half_the_target_are_left_alone_and_few_small_ones_stay(files: 
             tiny = sum(f.rows for f in here) <= 100 and sum(f.size for f in here) <= 1000
             if tiny and len(here) > 1:
                 assert set(here) <= grouped
+
+
+@given(FILES)
+def test_only_a_file_larger_than_all_smaller_ones_of_its_day_waits(files: list[LiveFile]) -> None:
+    files = [replace(file, rows=file.rows * 1000) for file in files]
+    chosen = set(worth_merging(files))
+    for file in set(files) - chosen:
+        smaller = [f for f in files if f.partition == file.partition and f.rows < file.rows]
+        assert file.rows >= LARGE_ROWS
+        assert sum(f.rows for f in smaller) < file.rows
+
+
+def test_a_row_is_merged_a_few_times_a_day_only() -> None:
+    day: list[LiveFile] = []
+    rewritten = 0
+    for hour in range(400):
+        day += [LiveFile("count", "2026-01-01", f"{hour}-{n}", 10, 1000) for n in range(100)]
+        for group in plan_compaction(worth_merging(day), rows=1 << 30, size=1 << 30):
+            rows = sum(file.rows for file in group)
+            rewritten += rows
+            day = [file for file in day if file not in group] + [LiveFile("count", "2026-01-01", f"m{hour}", 10, rows)]
+    total = sum(file.rows for file in day)
+    assert total == 400 * 100 * 1000
+    assert rewritten < 10 * total
+    assert len(day) < 12
 
 
 def test_a_vacuum_deletes_old_orphans_and_nothing_that_a_reader_may_still_need(place: Place) -> None:

@@ -307,7 +307,7 @@ class WordCounts:
                         max_commit_retries=COMMIT_RETRIES,
                         app_transactions=[Transaction(txn.app_id, txn.after) for txn in batch.transactions],
                     ),
-                    post_commithook_properties=_after_commit(snapshot.version + 1),
+                    post_commithook_properties=after_commit(snapshot.version + 1),
                 )
         except (DeltaError, OSError) as error:
             self._settle(batch, error)
@@ -400,7 +400,7 @@ class WordCounts:
         return SourceUnavailable(f"table {self.uri}: {detail[:300]}; is its file system up?")
 
 
-def _after_commit(version: int) -> PostCommitHookProperties:
+def after_commit(version: int) -> PostCommitHookProperties:
     """Return what delta-rs does after a commit: left to itself it looks for old log entries after each one.
 
     That takes a third of the commit where there are hundreds of them; only a checkpoint makes more of them needless.

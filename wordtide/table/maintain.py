@@ -27,8 +27,10 @@ from wordtide.table.schema import BATCH_SCHEMA, COUNT_SCHEMA, PARTITION_BY, SCHE
 
 log = logging.getLogger("wordtide")
 
-LIVE_FILES = 800
-"""Compaction keeps the table below 1,000 live files: at 5,000 a commit costs twice, at 50,000 ten times as much."""
+LIVE_FILES = 200
+"""Above, small files are merged: at 5,000 live ones a commit costs twice, and each checkpoint names them all."""
+LARGE_ROWS = 1 << 14
+"""Smaller files are always merged; see `worth_merging`."""
 TARGET_BYTES = 64 << 20
 """Files of half this size are left alone, so that a day's counts are not rewritten again and again."""
 
@@ -66,7 +68,7 @@ def _compact(table: WordCounts, live_files: int) -> bool:
     handle = table.open()
     if handle is None or len(handle.file_uris()) <= live_files:
         return False
-    groups = plan_compaction(_live_files(handle))
+    groups = plan_compaction(worth_merging(_live_files(handle)))
     if not groups:
         return False
     planned_at, version = utc_now(), handle.version() + 1
@@ -80,6 +82,24 @@ def _compact(table: WordCounts, live_files: int) -> bool:
     _replace(handle, old, merged, now)
     table.sync_log(version)
     return True
+
+
+def worth_merging(files: Sequence[LiveFile]) -> list[LiveFile]:
+    """Return the files but for those that are large and hold more rows than all smaller ones of their partition.
+
+    Those wait until as much has come. So each row is merged a few times a day only, and little of a table is dead.
+    """
+    chosen: list[LiveFile] = []
+    for _, partition in groupby(sorted(files, key=lambda f: (f.kind, f.day, f.rows)), key=lambda f: (f.kind, f.day)):
+        waiting: list[LiveFile] = []
+        smaller = 0
+        for file in partition:
+            waiting.append(file)
+            if file.rows < LARGE_ROWS or file.rows <= smaller:
+                chosen += waiting
+                waiting.clear()
+            smaller += file.rows
+    return chosen
 
 
 def plan_compaction(

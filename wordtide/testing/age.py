@@ -17,19 +17,24 @@ import hdfs_native
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.transaction import AddAction, RemoveAction
 
-from wordtide.batch import Batch, Counted, Founding, KafkaSplit, SplitProof, Transaction
+from wordtide.batch import Batch, Counted, Founding, KafkaSplit, SplitProof
+from wordtide.batch import Transaction as Txn
 from wordtide.config import Stream, parse_streams
 from wordtide.storage import HdfsAddress, Storage
 from wordtide.storage.hdfs import HdfsStorage
-from wordtide.table.commit import WordCounts
+from wordtide.table.commit import WordCounts, after_commit
 from wordtide.table.files import utc_now, write_counts
 from wordtide.table.ledger import Ledger
-from wordtide.table.schema import COUNT_SCHEMA
+from wordtide.table.schema import COUNT_SCHEMA, PARTITION_BY, SCHEMA
 from wordtide.wiring import open_table
 
 _APP = "kafka/cluster/id/0"
 _COUNTED = pa.schema([COUNT_SCHEMA.field(name) for name in ("window_start", "word", "count")])
+_CAUGHT_UP_EVERY = 5
+"""Repeated commits between two looks of the handle that makes them at what it made."""
 _WINDOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -50,8 +55,11 @@ class LightTable:
         self.stream: Stream = parse_streams(text, folder / "streams.yaml")[name]
         self.table: WordCounts = open_table(self.stream, hdfs)
         self._ledger: Ledger | None = None
+        self._handle: DeltaTable | None = None
+        self._model: list[tuple[dict[str, str], bytes, str]] = []
+        self._repeated = 0
         identity = {"cluster_id": "cluster", "topic_id": "id", "topic": "nowhere"}
-        founding = Founding(identity, (Transaction(_APP, None, 0),), (KafkaSplit("nowhere", 0, 0, 0),))
+        founding = Founding(identity, (Txn(_APP, None, 0),), (KafkaSplit("nowhere", 0, 0, 0),))
         self.table.found(founding, uuid.uuid4().hex, "light")
 
     def commit(self, words: int = 10) -> int:
@@ -66,11 +74,50 @@ class LightTable:
         proof = SplitProof(split, lines=1, records=1)
         steps = {"plan": 0.0, "read": 0.0, "count": 0.0, "write": 0.0}
         counted = Counted(files, (proof,), words, words, 0, "local", steps)
-        transactions = (snapshot.batch_transaction(), Transaction(_APP, number - 1, number))
+        transactions = (snapshot.batch_transaction(), Txn(_APP, number - 1, number))
         batch = Batch(self.stream.name, number, attempt, now, snapshot.version, (split,), transactions)
         self.table.commit(snapshot, batch, counted, "light")
         self._ledger = snapshot.ledger
+        self._model = self._files_of(snapshot.version + 1)
         return number
+
+    def repeat(self) -> None:
+        """Commit the files of the last batch again under other names: what a batch does to a table, and no ledger.
+
+        Several times faster than a batch, which reads and writes what is measured here by nobody.
+        """
+        if self._handle is None:
+            self._handle = self.table.open()
+        assert self._handle is not None
+        now_ms = int(utc_now().timestamp() * 1000)
+        added: list[AddAction | RemoveAction] = []
+        for partition, content, stats in self._model:
+            path = f"kind={partition['kind']}/day={partition['day']}/{uuid.uuid4().hex}.parquet"
+            self.table.storage.write_durably(f"{self.table.root}/{path}", [content], private=True)
+            added.append(AddAction(path, len(content), partition, now_ms, True, stats))
+        self._repeated += 1
+        version = self._handle.version() + self._repeated
+        self._handle.create_write_transaction(
+            added, "append", SCHEMA, PARTITION_BY, post_commithook_properties=after_commit(version)
+        )
+        if self._repeated == _CAUGHT_UP_EVERY:
+            self._handle.update_incremental()
+            self._repeated = 0
+
+    def _files_of(self, version: int) -> list[tuple[dict[str, str], bytes, str]]:
+        """Return partition, content and statistics of the files that a version adds."""
+        entry = self.table.entry(version)
+        assert entry is not None
+        actions = b"".join(self.table.storage.read_range(entry.path, 0, entry.length)).splitlines()
+        adds = [action["add"] for action in map(json.loads, actions) if "add" in action]
+        return [
+            (
+                add["partitionValues"],
+                b"".join(self.table.storage.read_range(f"{self.table.root}/{add['path']}", 0, add["size"])),
+                add["stats"],
+            )
+            for add in adds
+        ]
 
 
 def grow_older(table: WordCounts, seconds: float) -> None:
