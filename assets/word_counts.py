@@ -109,7 +109,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                 table,
                 {
                     EngineName.LOCAL: LocalEngine(),
-                    EngineName.SPARK: SparkEngine(lambda: spark.spark_session, spark.tasks()),
+                    EngineName.SPARK: SparkEngine(lambda: spark.spark_session, spark.tasks(), spark.answers),
                 },
                 run_id=context.run.run_id,
                 on_commit=on_commit,

@@ -20,9 +20,12 @@ import wordtide
 from wordtide.counting.spark import spark_reason
 from wordtide.embedded.java import find_java
 from wordtide.errors import EnvironmentProblem
+from wordtide.limits import server_of
 
 CONNECT_SECONDS = 20.0
 """How long a Connect server may take to answer."""
+SESSION_SECONDS = 120.0
+"""How long making a session over Connect may take, after the server has answered."""
 CONNECT_RETRIES = 6
 """How often a call to a Connect server is tried again: for a minute, where Spark's own fifteen take ten minutes."""
 
@@ -88,17 +91,36 @@ class SparkResource(LazyPySparkResource):
         try:
             if self.connect_url():
                 _wait_for_connect(self.connect_url())
-            session = builder.getOrCreate()
-            if self.connect_url():
-                # A server that goes away would otherwise hold the drain, and then the end of the process as well.
-                session.client.set_retry_policies([DefaultPolicy(max_retries=CONNECT_RETRIES)])
-            if self.connect_url() or not self.master_url().startswith("local"):
-                session.addArtifacts(str(_package()), pyfile=True)
+                asks = server_of(f"Spark at {self._where()}", self._advice())
+                session = asks.ask(SESSION_SECONDS, lambda: self._session(builder))
+            else:
+                session = self._session(builder)
         except (PySparkException, Py4JError, OSError, RuntimeError, ValueError) as error:
             raise EnvironmentProblem(
                 f"Spark at {self._where()} does not start: {spark_reason(error)}; {self._advice()}"
             ) from error
         self._spark_session = session
+
+    def _session(self, builder: Any) -> SparkSession:
+        session: SparkSession = builder.getOrCreate()
+        if self.connect_url():
+            # A server that goes away would otherwise hold the drain, and then the end of the process as well.
+            session.client.set_retry_policies([DefaultPolicy(max_retries=CONNECT_RETRIES)])
+        if self.connect_url() or not self.master_url().startswith("local"):
+            session.addArtifacts(str(_package()), pyfile=True)
+        return session
+
+    def answers(self) -> None:
+        """Raise EnvironmentProblem where a Spark Connect server that serves a session does not answer any more."""
+        if not self.connect_url():
+            return
+        try:
+            _wait_for_connect(self.connect_url())
+        except TimeoutError as error:
+            raise EnvironmentProblem(
+                f"Spark at {self._where()} does not answer any more ({error}): see its log and restart it. Nothing was"
+                " published"
+            ) from error
 
     def _where(self) -> str:
         # Behind the semicolon of a Connect URL there may be a token.
@@ -120,7 +142,8 @@ def _wait_for_connect(url: str) -> None:
     Raises:
         TimeoutError: None does.
     """
-    channel = DefaultChannelBuilder(url).toChannel()
+    # Its own connection: one that there is already is ready for gRPC, though the server hangs.
+    channel = DefaultChannelBuilder(url, [("grpc.use_local_subchannel_pool", 1)]).toChannel()
     try:
         grpc.channel_ready_future(channel).result(CONNECT_SECONDS)
     except grpc.FutureTimeoutError:

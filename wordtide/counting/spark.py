@@ -15,7 +15,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
 
 from wordtide.batch import (
     Aside,
@@ -42,6 +42,7 @@ from wordtide.counting.kernel import int64s
 from wordtide.counting.local import Target, count_splits
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.errors import EnvironmentProblem, PlanAgain, WordtideError
+from wordtide.limits import Call, Server
 from wordtide.reading.files import CorruptFile, NotReady
 from wordtide.sources.base import SplitReader
 from wordtide.table.files import write_counts
@@ -55,6 +56,9 @@ PIECES_A_TASK = 2
 
 IDLE_SECONDS = 120.0
 """How long a batch may wait for an executor, whether none has come yet or all have gone."""
+
+ANSWER_EVERY_SECONDS = 10.0
+"""How often a Connect server is asked whether it answers, while a batch is counted there."""
 
 _ROWS = pa.schema([("window", pa.int64()), ("word", pa.string()), ("count", pa.int64())])
 # A row holds either count rows of one share, as an Arrow message, or news from a task: proofs, or what ended it.
@@ -70,13 +74,21 @@ class SparkEngine:
     Args:
         session: Returns the session.
         tasks: How many tasks run at once.
+        answers: Raises when a Connect server does not answer; left to itself its client waits for one that hangs for
+            ever.
     """
 
     name = "spark"
 
-    def __init__(self, session: Callable[[], SparkSession], tasks: int) -> None:
+    def __init__(
+        self,
+        session: Callable[[], SparkSession | ConnectSession],
+        tasks: int,
+        answers: Callable[[], None] | None = None,
+    ) -> None:
         self._session = session
         self._tasks = tasks
+        self._answers = answers
 
     def count(
         self,
@@ -96,8 +108,12 @@ class SparkEngine:
         )
         together = partials.repartitionById(self._tasks, "share")
         try:
-            with _given_up_if_idle(spark, f"batch {batch.number}"):
-                rows = together.mapInArrow(_WriteSums(target), _RESULT_DDL).collect()
+            sums = together.mapInArrow(_WriteSums(target), _RESULT_DDL)
+            if isinstance(spark, SparkSession):
+                with _given_up_if_idle(spark, f"batch {batch.number}"):
+                    rows = sums.collect()
+            else:
+                rows = collected_over_connect(spark, sums.collect, f"batch {batch.number}", self._answers)
         except (PySparkException, Py4JError, OSError) as error:
             raise EnvironmentProblem(
                 f"Spark failed while batch {batch.number} was counted: {spark_reason(error)}"
@@ -131,16 +147,12 @@ def _see(target: Target, files: Sequence[DataFile]) -> None:
 
 
 @contextmanager
-def _given_up_if_idle(spark: SparkSession | ConnectSession, what: str) -> Iterator[None]:
+def _given_up_if_idle(spark: SparkSession, what: str) -> Iterator[None]:
     """Cancel the block's jobs when no executor works on them: left to itself Spark waits for one for ever.
 
     Raises:
         EnvironmentProblem: None did, for `IDLE_SECONDS`.
     """
-    if not isinstance(spark, SparkSession):
-        # Over Connect the executors are the server's business, and it does not say what they do.
-        yield
-        return
     context = spark.sparkContext
     ended = threading.Event()
     given_up = threading.Event()
@@ -164,13 +176,85 @@ def _given_up_if_idle(spark: SparkSession | ConnectSession, what: str) -> Iterat
     except (PySparkException, Py4JError) as error:
         if not given_up.is_set():
             raise
-        raise EnvironmentProblem(
-            f"no executor of Spark at {context.master} worked on {what} for {IDLE_SECONDS:.0f} s: start workers there,"
-            " or see whether they have the cores and the memory free that are asked for. Nothing was published"
-        ) from error
+        raise _idle(f"Spark at {context.master}", what) from error
     finally:
         ended.set()
         watcher.join()
+
+
+def _idle(where: str, what: str) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"no executor of {where} worked on {what} for {IDLE_SECONDS:.0f} s: start workers there,"
+        " or see whether they have the cores and the memory free that are asked for. Nothing was published"
+    )
+
+
+def collected_over_connect(
+    spark: ConnectSession, collect: Callable[[], list[Row]], what: str, answers: Callable[[], None] | None
+) -> list[Row]:
+    """Return what a query over Connect collects, unless its server hangs or no executor works on it.
+
+    Args:
+        spark: The session; of no use any more once the query was given up.
+        collect: Runs the query.
+        what: What is counted.
+        answers: See `SparkEngine`.
+
+    Raises:
+        EnvironmentProblem: No executor worked on it for `IDLE_SECONDS`.
+        Exception: Whatever `answers` or the query raises.
+    """
+    work = _Work()
+    # By its shape a handler; its base class would have executors import gRPC.
+    spark.registerProgressHandler(work)  # type: ignore[arg-type]
+
+    def run() -> list[Row]:
+        work.reported = _reports(spark)
+        return collect()
+
+    # Its worker is free again once the session's channel is closed.
+    query = Call(run, Server("Spark", ""))
+    asked = time.monotonic()
+    try:
+        while not query.wait(0.05 if time.monotonic() - asked < 1 else 1.0):
+            if work.idle() >= IDLE_SECONDS:
+                raise _idle("the Spark Connect server", what)
+            if answers is not None and time.monotonic() - asked >= ANSWER_EVERY_SECONDS:
+                answers()
+                asked = time.monotonic()
+    except BaseException:
+        # The server ends what nobody collects.
+        spark.client.close()
+        raise
+    spark.removeProgressHandler(work)  # type: ignore[arg-type]
+    return query.result()
+
+
+class _Work:
+    """Whether executors work on a query, by what a Connect server reports every two seconds: how many tasks run."""
+
+    def __init__(self) -> None:
+        self.reported = False
+        """Whether it reports that at all."""
+        self._running = 0
+        self._worked = time.monotonic()
+
+    def __call__(
+        self, stages: Iterable[object] | None, inflight_tasks: int, operation_id: str | None, done: bool
+    ) -> None:
+        del stages, operation_id, done
+        if inflight_tasks or self._running:
+            self._worked = time.monotonic()
+        self._running = inflight_tasks
+
+    def idle(self) -> float:
+        """Return for how many seconds none has worked."""
+        return time.monotonic() - self._worked if self.reported and not self._running else 0.0
+
+
+def _reports(spark: ConnectSession) -> bool:
+    every = spark.conf.get("spark.connect.progress.reportInterval", "0") or "0"
+    return not every.startswith(("0", "-"))
 
 
 def spark_reason(error: Exception) -> str:
