@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from wordtide.batch import KafkaSplit
-from wordtide.config import Stream
+from wordtide.config import FlumeConfig, Stream, is_url
 from wordtide.connection import KafkaConnection
 from wordtide.errors import TableRefused, WordtideError
 from wordtide.planning.kafka import TopicSnapshot
 from wordtide.planning.stalls import Standing
+from wordtide.receivers.flume_journal import doubts_of
 from wordtide.sources.base import Source
 from wordtide.sources.kafka import KafkaTopic, identity_of
-from wordtide.storage import HdfsAddress
+from wordtide.storage import HdfsAddress, storage_for
 from wordtide.table.commit import BATCH_APP, WordCounts
 from wordtide.table.ledger import Ledger, ParkedSince, json_share
 from wordtide.table.rows import catch_up, newest_published
-from wordtide.wiring import open_source, open_table
+from wordtide.wiring import hdfs_address, open_source, open_table
 
 MOST = 0.5
 """Above this share of its values a topic is said to be one of JSON."""
@@ -110,6 +111,7 @@ class StreamLag:
         partitions: One for each partition; empty for a folder.
         bytes: Of the files that are complete; None for a topic.
         parked: How many partitions or files wait for a decision.
+        doubtful: Landed lines that a Flume agent may have sent twice; None: no Flume receiver lands here.
         problem: Why there are no figures.
         json_share: Which share of the last batch's values are JSON objects, by a sample, if most are.
     """
@@ -126,6 +128,7 @@ class StreamLag:
     bytes: int | None = None
     parked: int = 0
     json_share: float | None = None
+    doubtful: int | None = None
 
 
 def mostly_json(handle: DeltaTable) -> float | None:
@@ -168,9 +171,16 @@ def stream_lag(stream: Stream) -> StreamLag:
     handle = open_table(stream).open()
     source = open_source(stream)
     try:
-        return lag_of(stream, source, handle, ledger_of(handle) if handle is not None else None)
+        found = lag_of(stream, source, handle, ledger_of(handle) if handle is not None else None)
     finally:
         source.close()
+    return replace(found, doubtful=_doubtful(stream))
+
+
+def _doubtful(stream: Stream) -> int | None:
+    if not isinstance(stream.receiver, FlumeConfig) or stream.landing is None:
+        return None
+    return doubts_of(*storage_for(stream.landing, hdfs_address() if is_url(stream.landing) else None)).lines
 
 
 def lag_of(stream: Stream, source: Source, handle: DeltaTable | None, ledger: Ledger | None) -> StreamLag:

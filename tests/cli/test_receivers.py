@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.support import CLOSED_PORT, Shell
-from tests.receivers.flume_support import Client, free_port, line_events
+from tests.receivers.flume_support import Client, free_port, line_events, serving
 from tests.receivers.support import HOST, LineServer, lines_landed
 from tests.support import SECONDS, wait_until
 from wordtide.cli import receive, receivers
@@ -171,3 +172,20 @@ def test_a_stream_without_receiver_or_a_taken_metrics_port_is_one_line(shell: Sh
     assert "no stream 'other'" in shell("receive", "stream", "other").only_line
     taken = shell("receive", "socket", f"{HOST}:{CLOSED_PORT}", "--to", "l", "--metrics-port", str(server.port))
     assert (taken.code, "cannot listen on 127.0.0.1" in taken.only_line) == (1, True)
+
+
+def test_doubtful_lines_are_shown_by_the_receivers_figures_lag_and_the_doctor(shell: Shell) -> None:
+    with serving(shell.folder / "logs") as (port, running):
+        shell.streams(f"streams: {{logs: {{landing: {{path: logs}}, flume: {{port: {port}}}}}}}\n")
+        client = Client(port)
+        assert client.batch(line_events([b"a header", b"one"], agent="x")) == 0
+        assert json.loads(shell("lag", "--json").out)[0]["doubtful"] == 0
+        assert client.batch(line_events([b"a header", b"two", b"three"], agent="x")) == 0
+        assert running.now.doubtful == 2
+        assert json.loads(shell("lag", "--json").out)[0]["doubtful"] == 2
+        assert "2 doubtful" in shell("lag").out
+        [line] = [row for row in json.loads(shell("doctor", "--json").out) if row["check"] == "receiver"]
+    assert line["ok"]
+    assert "2 doubtful lines have landed, the last at 2" in line["what"]
+    assert "from /in/a.log of agent 'x'" in line["what"]
+    assert "may be repeats" in line["do"]

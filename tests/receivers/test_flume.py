@@ -19,9 +19,10 @@ from tests.support import SECONDS, unique, wait_until
 from wordtide.embedded.cluster import ClusterAddress
 from wordtide.errors import ConfigError, EnvironmentProblem, SourceUnavailable
 from wordtide.receivers import flume
+from wordtide.receivers.doubts import Doubts
 from wordtide.receivers.flume import listen, server_tls
-from wordtide.receivers.flume_journal import Journal
-from wordtide.receivers.flume_marks import Mark
+from wordtide.receivers.flume_journal import Journal, Put
+from wordtide.receivers.flume_lines import Lines, Segment, digest_of
 from wordtide.receivers.flume_thrift import BadMessage, Status, read_call
 from wordtide.storage import HdfsAddress, LocalStorage, storage_for
 
@@ -309,7 +310,7 @@ def test_hdfs_keeps_lines_and_marks_too(cluster: ClusterAddress) -> None:
             assert client.batch(line_events(LINES[:end])) == 0
     journal = Journal(storage, root)
     journal.open()
-    note = {"other": Mark([[0, 1]]).note()}
+    note = {"1": Put({"[]": [Segment(Lines([0], [digest_of(b"x")]))]}, Doubts())}
     journal.write(f"{root}/other.txt", bytearray(b"x\n"), note)
     # As if its success had not been heard of.
     journal.write(f"{root}/other.txt", bytearray(b"x\n"), note)

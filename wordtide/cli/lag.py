@@ -69,6 +69,8 @@ def _print_lag(found: Sequence[StreamLag], *, whole: bool) -> None:
         note = Text("cannot be looked at" if one.problem else one.unit + ("" if one.founded else ", no table yet"))
         if one.parked:
             note.append(f", {one.parked:,} parked", style="yellow")
+        if one.doubtful:
+            note.append(f", {one.doubtful:,} doubtful", style="yellow")
         table.add_row(
             show.cell(one.stream),
             "",

@@ -167,6 +167,8 @@ def _summary(seen: Snapshot) -> str:
         parts.append(f"cut long lines {_count(seen.cuts, 'time')}")
     if seen.dropped_repeats:
         parts.append(f"dropped {_count(seen.dropped_repeats, 'repeat')}")
+    if seen.doubtful:
+        parts.append(f"landed {_count(seen.doubtful, 'doubtful line')}")
     if seen.last_landed_at is not None:
         parts.append(f"last landed at {seen.last_landed_at:%Y-%m-%dT%H:%M:%SZ}")
     return "; ".join(parts)
@@ -317,16 +319,17 @@ def receive_flume(
     """Serve the Thrift sinks of Flume agents and land the bodies of their events, a line each.
 
     An agent hears OK once its batch is durable, so nothing is lost. EXACTLY ONCE from an agent with a TAILDIR source
-    with fileHeader and byteOffsetHeader, a file channel, one sink, and files that are only appended to and whose paths
-    are not used twice: what it sends again is known by its file and place, also after a restart of either side. AT
-    LEAST ONCE from any other source. It says which for each agent that it sees. examples/flume has ready
-    configurations, also of a relay for Avro sinks.
+    with fileHeader and byteOffsetHeader, a file channel, one sink, a name of its own, and files that are only appended
+    to and whose paths are not used twice: a line that it sends again is known by its body and its place in the file,
+    also after a restart of either side. AT LEAST ONCE from any other source. It says which for each agent that it
+    sees. examples/flume has ready configurations, also of a relay for Avro sinks.
+
+    Nothing is left out whose very body was not landed from that very place. What may be a repeat and cannot be shown
+    to be one (a path is used for a second file, two hosts have agents of one name) is landed, said and counted as
+    doubtful.
 
     Agents are told apart by a header named agent, else by their address: give each its own header (a static
     interceptor) when several are behind one address, in containers for instance, and read files of the same name.
-
-    A path that is used for a second file is noticed by another first line; from then on it is at least once for
-    that path. With the same first line the second file is taken for the first one, up to the length of that.
 
     When the disk is full or HDFS is away agents hear FAILED and keep what they have; it goes on by itself. There is
     no authentication: whoever reaches the port can send, so it is this machine only unless --listen says otherwise.
@@ -336,7 +339,7 @@ def receive_flume(
         raise click.UsageError("--cert and --key go together")
     with told_by_signals() as interrupts, _alone(alone):
         from wordtide.receivers.flume import Bounds, FlumeReceiver, listen, server_tls
-        from wordtide.receivers.flume_journal import Journal
+        from wordtide.receivers.flume_journal import PREFIX, Journal
 
         tls = server_tls(cert, key) if cert is not None and key is not None else None
         listener = listen(host, port)
@@ -347,7 +350,7 @@ def receive_flume(
             journal = Journal(*where)
             marks = journal.open()
             # At once, as agents wait for it; what several of them send meanwhile shares a file.
-            lander = lander_for(where, "flume", Limits(max_batch, 0.0), metrics, journal.write)
+            lander = lander_for(where, PREFIX, Limits(max_batch, 0.0), metrics, journal.write)
             receiver = FlumeReceiver(listener, lander, marks, metrics, say, Bounds(max_batch, max_event), tls)
             say(f"listening on {host} port {listener.getsockname()[1]}")
             run_until_told(receiver, lander, metrics, interrupts, around)

@@ -6,14 +6,18 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 
-from wordtide.config import FlumeConfig, SocketConfig, Stream
+from wordtide.config import FlumeConfig, SocketConfig, Stream, is_url
 from wordtide.doctor.brokers import unreachable
 from wordtide.doctor.findings import Check, Finding, Line, Outcome, bad, good
-from wordtide.errors import EnvironmentProblem
+from wordtide.errors import EnvironmentProblem, WordtideError
 from wordtide.receivers.address import Server
+from wordtide.storage import storage_for
+from wordtide.wiring import hdfs_address
 
 _SECONDS = 2.0
+_DOUBTFUL = "they may be repeats; README, From Flume, tells what makes them"
 # A call of the compact protocol that a Flume source does not know, and how its answer begins: as an exception.
 _PING, _UNKNOWN = b"\x82\x21\x01\x04ping\x00", b"\x82\x61"
 
@@ -26,7 +30,12 @@ def receiver_check(stream: Stream) -> Check:
     line = Line("receiver", where, stream.name)
 
     def run() -> Iterator[Outcome]:
-        yield _socket(line, receiver) if isinstance(receiver, SocketConfig) else _flume(line, receiver)
+        if isinstance(receiver, SocketConfig):
+            yield _socket(line, receiver)
+            return
+        found = _flume(line, receiver)
+        doubts = _doubts(stream)
+        yield replace(found, what=f"{found.what}; {doubts}", do=found.do or _DOUBTFUL) if doubts else found
 
     return Check([line], run, "correct streams.yaml", stops=False)
 
@@ -56,6 +65,21 @@ def _flume(line: Line, receiver: FlumeConfig) -> Finding:
         what = str(problem).partition(" (")[2].partition(")")[0] or str(problem)
         return bad(line, f"a receiver cannot listen there ({what.lower()})", "name another port", stops=False)
     return good(line, "free for the receiver")
+
+
+def _doubts(stream: Stream) -> str:
+    """Say how many lines have landed that may be repeats; nothing if none."""
+    from wordtide.receivers.flume_journal import doubts_of
+
+    assert stream.landing is not None
+    try:
+        found = doubts_of(*storage_for(stream.landing, hdfs_address() if is_url(stream.landing) else None))
+    except WordtideError as error:
+        return f"how many doubtful lines have landed cannot be seen ({error})"
+    if not found.lines or found.at is None:
+        return ""
+    lines = f"{found.lines:,} doubtful line{'s have' if found.lines > 1 else ' has'} landed"
+    return f"{lines}, the last at {found.at:%Y-%m-%dT%H:%M:%SZ} from {found.file} of agent {found.agent!r}"
 
 
 def _serves_agents(receiver: FlumeConfig) -> bool:

@@ -1,8 +1,8 @@
 """Serves Flume agents' Thrift sinks, and answers OK once what they sent is durable.
 
 An agent sends a batch again when it did not hear OK in time, and cuts it differently then. So each event of a TAILDIR
-source, which carries its file and where in it the line starts, is looked up in the marks of what was taken. One that
-was taken is not put again, but OK is said only once it has landed, too.
+source, which carries its file and where in it the line starts, is looked up in the marks of what was taken. One whose
+body was taken from that very place is not put again, but OK is said only once it has landed, too.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from wordtide.errors import ConfigError, EnvironmentProblem
-from wordtide.receivers.flume_marks import Mark, Recent, Verdict, key_of
+from wordtide.receivers.doubts import Doubts, DoubtsSaid
+from wordtide.receivers.flume_journal import Put
+from wordtide.receivers.flume_lines import Lines, Segment, digest_of
+from wordtide.receivers.flume_marks import Judgement, Marks, Verdict, Why, key_of
 from wordtide.receivers.flume_thrift import BadMessage, Event, Status, read_call, refusal
 from wordtide.receivers.landing import Lander, Say, Ticket
 from wordtide.receivers.metrics import Metrics
@@ -160,8 +164,8 @@ class FlumeReceiver:
     Args:
         listener: Where they connect to; `run` closes it.
         lander: Where their lines go; it writes the marks that are given along.
-        marks: What has landed already, by `key_of`.
-        metrics: Counts bytes, connections and repeats.
+        marks: What has landed already.
+        metrics: Counts bytes, connections, repeats and doubtful lines.
         say: Takes a line for each agent and each kind of problem, once.
         bounds: What they may send.
         tls: Speak TLS.
@@ -171,7 +175,7 @@ class FlumeReceiver:
         self,
         listener: socket.socket,
         lander: Lander,
-        marks: dict[str, Mark],
+        marks: Marks,
         metrics: Metrics,
         say: Say,
         bounds: Bounds,
@@ -186,7 +190,10 @@ class FlumeReceiver:
         # Also for reading messages: as objects they take many times their bytes.
         self._taking = threading.Lock()
         self._visitors = _Visitors()
-        self._marks = Recent(marks)
+        self._marks = marks
+        self._changed: dict[str, list[Segment]] = {}  # What the next put is to tell the journal.
+        self._doubts = DoubtsSaid(say)
+        self._puts = 0
         self._last_ticket: Ticket | None = None
         self._said: set[str] = set()
         self._memory = threading.Condition()
@@ -200,6 +207,7 @@ class FlumeReceiver:
         with self._listener as listener:
             listener.settimeout(_TICK_SECONDS)
             while not stop.is_set():
+                self._doubts.watch()
                 threads = [thread for thread in threads if thread.is_alive()]
                 try:
                     connection, visitor = _accept(listener)
@@ -316,39 +324,47 @@ class FlumeReceiver:
         return longest <= self._bounds.event
 
     def _put(self, events: Sequence[Event], peer: str) -> Ticket | None:
-        """Put what is new, and return what says that all of it has landed, repeats as well."""
-        lines = []
-        touched: dict[str, Mark] = {}
-        for event in events:
-            found = _place_of(event, peer)
-            self._introduce(event, peer, known=found is not None)
-            if found is None:
-                lines.append(event.body)
-                continue
-            key, start = found
-            mark = self._marks[key] if key in self._marks else Mark()
-            verdict = mark.take(start, event.body)
-            if verdict is Verdict.REPEAT:
-                continue
-            if verdict is Verdict.REUSED:
-                self._say_once(
-                    key,
-                    f"{event.headers['file']}: this path has been used for a second file, of which nothing can be"
-                    " told apart from the first: at least once for it from now on",
-                )
-            self._marks[key] = mark
-            touched[key] = mark
-            lines.append(event.body)
-        self._metrics.add(dropped_repeats=len(events) - len(lines))
-        if lines:
-            notes = {key: mark.note() for key, mark in touched.items()}
-            self._last_ticket = self._lander.put(b"".join(line + b"\n" for line in lines), len(lines), notes)
+        """Put what is new or doubtful, and return what says that all of it has landed, repeats as well."""
+        verdicts = [Verdict.NEW] * len(events)
+        doubts = Doubts()
+        runs, placeless = _runs(events, peer)
+        for name in {events[run.at[0]].headers.get("agent") for run in runs}:
+            self._introduce(name, peer, known=True)
+        for name in placeless:
+            self._introduce(name, peer, known=False)
+        for agent, file, at, places in runs:
+            lines = Lines(places, (digest_of(events[index].body) for index in at))
+            judgement, segment = self._marks.take(agent, file, lines)
+            if len(segment.lines) or segment.begins:
+                self._changed.setdefault(key_of(agent, file), []).append(segment)
+            for index, verdict in zip(at, judgement.verdicts, strict=True):
+                verdicts[index] = verdict
+            doubts = doubts.more(self._tell(agent, file, judgement), agent, file)
+        bodies = [event.body for event, verdict in zip(events, verdicts, strict=True) if verdict is not Verdict.REPEAT]
+        self._metrics.add(dropped_repeats=len(events) - len(bodies), doubtful=doubts.lines)
+        if bodies:
+            self._puts += 1
+            notes = {str(self._puts): Put(self._changed, doubts)}
+            self._last_ticket = self._lander.put(b"".join(body + b"\n" for body in bodies), len(bodies), notes)
+            self._changed = {}
         # Files land in the order of the puts: what was put before this ticket is durable when it is.
         return self._last_ticket
 
-    def _introduce(self, event: Event, peer: str, *, known: bool) -> None:
+    def _tell(self, agent: str, file: str, judgement: Judgement) -> int:
+        """Say what was found out about a file, and return how many of its lines are doubtful."""
+        doubtful = judgement.verdicts.count(Verdict.DOUBTFUL)
+        if judgement.why is Why.SECOND and judgement.begins:
+            self._say_once(
+                key_of(agent, file),
+                f"{file}: this path has been used for a second file, or by two agents named {agent!r}: all its lines"
+                " are landed",
+            )
+        if doubtful and judgement.why is not None:
+            self._doubts.add(doubtful, agent, file, judgement.why.value)
+        return doubtful
+
+    def _introduce(self, name: str | None, peer: str, *, known: bool) -> None:
         """Say once for each agent what it can be promised."""
-        name = event.headers.get("agent")
         topic = f"{peer} {name} {known}"
         if topic in self._said:
             return
@@ -356,7 +372,10 @@ class FlumeReceiver:
         if not known:
             what = "at least once: its events lack TAILDIR's headers (fileHeader and byteOffsetHeader = true)"
         else:
-            what = "exactly once, if its channel is a file channel and no path of its files is used twice"
+            what = (
+                "exactly once as long as none of its lines is doubtful, if its channel is a file channel and no path of"
+                " its files is used twice"
+            )
             if not name:
                 what += "; known by its address, so another agent behind that one needs a header named agent"
         self._say_once(topic, f"{who}: {what}", topic=topic)
@@ -401,12 +420,48 @@ def _accept(listener: socket.socket) -> tuple[socket.socket, _Visitor]:
         raise
 
 
-def _place_of(event: Event, peer: str) -> tuple[str, int] | None:
-    """Return the key of an event's file and where its line starts there; None if it does not say."""
-    file, start = event.headers.get("file"), event.headers.get("byteoffset", "")
-    if not file or len(start) > 18 or not (start.isascii() and start.isdecimal()):
+def _place_of(event: Event) -> int | None:
+    """Return where an event's line starts in its file; None if it does not say."""
+    start = event.headers.get("byteoffset", "")
+    if not event.headers.get("file") or len(start) > 18 or not (start.isascii() and start.isdecimal()):
         return None
-    return key_of(event.headers.get("agent") or peer, file), int(start)
+    return int(start)
+
+
+class _Run(NamedTuple):
+    """Events of one file that come in ascending order.
+
+    Attributes:
+        agent: Its name, or else its address.
+        file: The file's path.
+        at: Which events of the batch they are.
+        places: Where their lines start in the file.
+    """
+
+    agent: str
+    file: str
+    at: list[int]
+    places: list[int]
+
+
+def _runs(events: Sequence[Event], peer: str) -> tuple[list[_Run], set[str | None]]:
+    """Return the runs of a batch, those of one file in the order in which they came, and whose events have no place."""
+    runs: list[_Run] = []
+    placeless: set[str | None] = set()
+    latest: dict[tuple[str, str], _Run] = {}
+    for index, event in enumerate(events):
+        name, place = event.headers.get("agent"), _place_of(event)
+        if place is None:
+            placeless.add(name)
+            continue
+        of = (name or peer, event.headers["file"])
+        run = latest.get(of)
+        if run is None or place <= run.places[-1]:
+            run = latest[of] = _Run(*of, [], [])
+            runs.append(run)
+        run.at.append(index)
+        run.places.append(place)
+    return runs, placeless
 
 
 def _read(

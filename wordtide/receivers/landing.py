@@ -294,7 +294,8 @@ class Lander:
             if not self._pause(pauses):
                 return False
         if failing_since is not None:
-            self._say(f"{self._root}: landing again after {time.monotonic() - failing_since:.0f} s, nothing was lost")
+            lasted = time.monotonic() - failing_since
+            self._say(f"{self._root}: landing again after {lasted:.0f} s, nothing that waited was lost")
         with self._changed:
             self._waiting -= len(batch.data)
             self._metrics.landed(len(batch.data), batch.events, datetime.now(UTC))

@@ -20,7 +20,8 @@ class Snapshot:
         reconnects: Connections after the first.
         lost_bytes: Of unfinished lines whose connection broke.
         cuts: Places where a line too long for memory was cut.
-        dropped_repeats: Events that a sender sent again although they had been taken.
+        dropped_repeats: Events that were left out: their bodies had been taken from their places.
+        doubtful: Landed events that may be repeats.
         last_landed_at: When the last file had landed, in UTC.
     """
 
@@ -33,6 +34,7 @@ class Snapshot:
     lost_bytes: int = 0
     cuts: int = 0
     dropped_repeats: int = 0
+    doubtful: int = 0
     last_landed_at: datetime | None = None
 
 
@@ -56,6 +58,7 @@ class Metrics:
         lost_bytes: int = 0,
         cuts: int = 0,
         dropped_repeats: int = 0,
+        doubtful: int = 0,
     ) -> None:
         """Add to what is named."""
         with self._lock:
@@ -68,6 +71,7 @@ class Metrics:
                 lost_bytes=was.lost_bytes + lost_bytes,
                 cuts=was.cuts + cuts,
                 dropped_repeats=was.dropped_repeats + dropped_repeats,
+                doubtful=was.doubtful + doubtful,
             )
 
     def landed(self, size: int, events: int, at: datetime) -> None:
