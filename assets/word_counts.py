@@ -68,7 +68,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
             dg.AssetCheckSpec(
                 CHECK_NAME,
                 asset=key,
-                description="No partition or file waits for an operator's decision, and no partition is stalled.",
+                description="No partition or file waits for an operator's decision; none is stalled or cannot be read.",
             )
         ],
         can_subset=True,
@@ -132,7 +132,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                 stream, summary, told, {"table": link(table.uri, hdfs.address()), **_look(context, table, told)}
             )
         if checked and (early is None or not early.decided):
-            yield _check(stream, table, summary.parked, summary.stalled)
+            yield _check(stream, table, summary.parked, summary.stalled, summary.left_out)
 
     return drain_stream
 
@@ -169,7 +169,7 @@ class _EarlyCheck:
             if not standing and not standing.settled:
                 return None
             self._failed = bool(standing)
-            return _check(self._stream, self._table, standing.parked, standing.stalled)
+            return _check(self._stream, self._table, standing.parked, standing.stalled, standing.left_out)
         if self._failed != bool(standing):
             self._stop.set()
         return None
@@ -260,7 +260,9 @@ def _look(context: dg.AssetExecutionContext, table: WordCounts, told: Told) -> d
     return shown
 
 
-def _check(stream: Stream, table: WordCounts, parked: Sequence[str], stalled: Sequence[str]) -> dg.AssetCheckResult:
+def _check(
+    stream: Stream, table: WordCounts, parked: Sequence[str], stalled: Sequence[str], left_out: str
+) -> dg.AssetCheckResult:
     shown, still = _named(parked), _named(stalled)
     said = [f"waiting for a decision: {', '.join(shown)}{_more(parked)}"] if shown else []
     said += [f"stalled: {'; '.join(still)}{_more(stalled)}"] if still else []
@@ -277,6 +279,7 @@ def _check(stream: Stream, table: WordCounts, parked: Sequence[str], stalled: Se
             "parked": dg.MetadataValue.json(shown),
             "parked_count": len(parked),
             "stalled": dg.MetadataValue.json(still),
+            **({"left_out": left_out} if left_out else {}),
         },
     )
 

@@ -18,8 +18,8 @@ from wordtide.config import EngineName, Stream
 from wordtide.counting.local import Target
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.errors import EnvironmentProblem, PlanAgain, SourceUnavailable, WordtideError
-from wordtide.planning.pace import Moment, Pace, choose_engine, next_wait
-from wordtide.planning.stalls import Stalls, Standing
+from wordtide.planning.pace import Moment, Pace, choose_engine, is_extra, next_wait
+from wordtide.planning.stalls import CONFIRM_SECONDS, Stalls, Standing
 from wordtide.reading.files import CorruptFile, NotReady
 from wordtide.reading.kafka import GapsFound, StalledRead
 from wordtide.sources.base import Source, SourcePlan, SplitReader
@@ -34,8 +34,6 @@ log = logging.getLogger("wordtide")
 
 PLAN_AGAIN_LIMIT = 50
 """Plans in a row that come to nothing (lost races, files that keep changing) before a drain gives up."""
-CONFIRM_SECONDS = 1.0
-"""A loss is believed when a second look, this much later, shows it too."""
 FUTURE_SECONDS = 86_400
 """Timestamps further ahead than this are absurd."""
 COMPACT_EVERY = 50
@@ -82,6 +80,7 @@ class Summary:
         backlog: Records or files that waited when it ended.
         parked: What waits for a decision.
         stalled: What could not move at the last look and is recorded as stalled or was left out, each with why.
+        left_out: What of a folder nobody takes, as one line.
         last: The last batch number of the table.
         position: What the table has taken, as one line.
     """
@@ -92,6 +91,7 @@ class Summary:
     backlog: int = 0
     parked: list[str] = field(default_factory=list)
     stalled: list[str] = field(default_factory=list)
+    left_out: str = ""
     last: int = -1
     position: str = ""
 
@@ -182,11 +182,13 @@ class Drain:
         return summary
 
     def _take(self, pace: Pace, summary: Summary) -> None:
-        began = last_data = time.monotonic()
+        began = last_data = batch_began = time.monotonic()
         fruitless = 0
+        extra = False
         while not self._stop.is_set():
             self._upkeep.nudge()
-            batch_began = time.monotonic()
+            if not extra:
+                batch_began = time.monotonic()
             try:
                 plan, committed = self._next(summary)
             except PlanAgain as reason:
@@ -205,22 +207,22 @@ class Drain:
             if committed is not None:
                 last_data = now
             more = self._tidy()
-            pause = next_wait(
-                pace,
-                Moment(
-                    now,
-                    began,
-                    batch_began,
-                    last_data,
-                    committed is not None,
-                    plan.behind or bool(plan.parked) or more,
-                    plan.waiting > 0,
-                    # It may move at any moment, and if it does not, it is for this run to record that.
-                    any(not one.recorded for one in plan.held),
-                ),
+            moment = Moment(
+                now,
+                began,
+                batch_began,
+                last_data,
+                committed is not None,
+                plan.behind or bool(plan.parked) or more,
+                plan.waiting > 0,
+                # It may move at any moment, and if it does not, it is for this run to record that.
+                any(not one.recorded for one in plan.held),
+                plan.due,
             )
+            pause = next_wait(pace, moment)
             if pause is None:
                 break
+            extra = is_extra(pace, moment)
             self._stop.wait(pause)
 
     def _snapshot(self) -> Snapshot:
@@ -251,7 +253,8 @@ class Drain:
                 plan = self._source.look().plan(snapshot.ledger, snapshot.position)
         except SnapshotGone as gone:
             raise PlanAgain(str(gone)) from gone
-        self.standing = Standing.of(snapshot.ledger.parked, plan.parked, plan.held)
+        self.standing = Standing.of(snapshot.ledger.parked, plan.parked, plan.held, plan.left_out.line)
+        summary.left_out = plan.left_out.line
         summary.backlog = plan.backlog
         stalled = self._stalls.due(plan.held, plan.splits, time.monotonic(), utc_now())
         due = {one.what for one in stalled}
@@ -262,11 +265,12 @@ class Drain:
             parked = ()
         # By turns with the rest, for the same reason.
         settled = () if plan.splits and self._settled_last else plan.settled
-        if plan.parked and not parked and not settled and not plan.splits:
-            self._stop.wait(CONFIRM_SECONDS)
-            raise PlanAgain(f"{plan.parked[0].what}: {plan.parked[0].reason}; looking a second time")
         # What is parked or stalled is recorded by itself, so that a failing read never keeps it from the ledger.
         noted = parked or stalled or settled
+        unconfirmed = plan.unconfirmed
+        if unconfirmed and not noted and not plan.splits:
+            self._stop.wait(CONFIRM_SECONDS)
+            raise PlanAgain(f"{unconfirmed[0].what}: {unconfirmed[0].reason}; looking a second time")
         if not noted and not plan.splits:
             summary.position = plan.position
             return plan, None

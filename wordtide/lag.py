@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from wordtide.batch import KafkaSplit
+from wordtide.batch import FileSplit, KafkaSplit
 from wordtide.config import FlumeConfig, Stream, is_url
 from wordtide.connection import KafkaConnection
 from wordtide.errors import TableRefused, WordtideError
 from wordtide.planning.kafka import TopicSnapshot
+from wordtide.planning.retries import Retries
 from wordtide.planning.stalls import Standing
 from wordtide.receivers.flume_journal import doubts_of
-from wordtide.sources.base import Source
+from wordtide.sources.base import Source, SourcePlan
 from wordtide.sources.kafka import KafkaTopic, identity_of
 from wordtide.storage import HdfsAddress, storage_for
 from wordtide.table.commit import BATCH_APP, WordCounts
@@ -32,6 +35,11 @@ LOOK_PROBLEMS = (WordtideError, DeltaError, OSError, pa.ArrowException)
 
 _known: dict[str, Ledger] = {}
 """Ledgers by table, so that a tick reads only what is new. A hint: `snapshot` checks it against the table."""
+_retries = Retries(60.0, 600.0)
+"""When a run is due, by table, only to try again what could not be read. A hint: without it there is one run more."""
+
+
+_SHOWN_REASONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +86,23 @@ def look(
         plan = source.look().plan(snapshot.ledger, snapshot.position)
     finally:
         source.close()
-    # What is held is watched by a run, which records it if it lasts.
-    unrecorded = any(not one.recorded for one in plan.held)
     standing = Standing.of(snapshot.ledger.parked, plan.parked, plan.held)
+    return Waiting(True, _worth_a_run(table.uri, plan), plan.waiting, bool(standing))
+
+
+def _worth_a_run(uri: str, plan: SourcePlan) -> bool:
+    """Return whether a run has something to do now."""
+    now = time.monotonic()
+    retry = plan.retried and _retries.due(uri, now)
+    if retry:
+        _retries.failed(uri, now)
+    elif not plan.retried:
+        _retries.waits.pop(uri, None)
+    # What is held is watched by a run, which records it if it lasts. What looks complete needs a run's second look.
+    unrecorded = any(not one.recorded or one.changed for one in plan.held)
+    fresh = bool(plan.splits) and not plan.retried
     doubt = bool(plan.settled or plan.doubtful)
-    return Waiting(True, bool(plan.splits or plan.parked or doubt or unrecorded), plan.waiting, bool(standing))
+    return fresh or plan.behind or bool(plan.parked) or unrecorded or doubt or plan.ripe > 0 or retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +132,11 @@ class StreamLag:
         bytes: Of the files that are complete; None for a topic.
         parked: How many partitions or files wait for a decision.
         doubtful: Landed lines that a Flume agent may have sent twice; None: no Flume receiver lands here.
+        stalled: How many files or folders cannot be read at this moment; they are tried again by themselves.
+        stalled_why: Some of them, each with why; null without any.
+        left_out: How many files of a folder are left out by their names, or are no files.
+        left_out_since: Modification time of the oldest of them (UTC); null without any.
+        left_out_why: Which, for a person; null without any.
         problem: Why there are no figures.
         json_share: Which share of the last batch's values are JSON objects, by a sample, if most are.
     """
@@ -129,6 +154,11 @@ class StreamLag:
     parked: int = 0
     json_share: float | None = None
     doubtful: int | None = None
+    stalled: int = 0
+    stalled_why: str | None = None
+    left_out: int = 0
+    left_out_since: datetime | None = None
+    left_out_why: str | None = None
 
 
 def mostly_json(handle: DeltaTable) -> float | None:
@@ -162,6 +192,29 @@ def _unmoved(handle: DeltaTable, ledger: Ledger, stalled: ParkedSince) -> bool:
     return stalled.what not in ledger.files
 
 
+def seen_stalled(stream: Stream, handle: DeltaTable, ledger: Ledger) -> list[ParkedSince]:
+    """Return the same, less the files that a look at their folder shows gone or changed."""
+    unread = _still_unread(stream, ledger)
+    stalled = still_stalled(handle, ledger)
+    return [one for one in stalled if one.what in unread or not isinstance(one.split, FileSplit)]
+
+
+def _still_unread(stream: Stream, ledger: Ledger) -> set[str]:
+    """Return which files of those recorded as unreadable still are; all, where their folder cannot be looked at."""
+    recorded = set(ledger.unreadable)
+    if not recorded:
+        return recorded
+    try:
+        source = open_source(stream)
+        try:
+            held = source.look().plan(ledger, lambda _app_id: None).held
+        finally:
+            source.close()
+    except LOOK_PROBLEMS:
+        return recorded
+    return recorded & {one.parked.what for one in held if one.recorded}
+
+
 def stream_lag(stream: Stream) -> StreamLag:
     """Look at a stream's source and table.
 
@@ -190,6 +243,7 @@ def lag_of(stream: Stream, source: Source, handle: DeltaTable | None, ledger: Le
     plan = source.look().plan(ledger or Ledger(""), lambda _app_id: None)
     lag = len(plan.splits) + plan.backlog + plan.waiting
     taken = ledger.taken if ledger else 0
+    out = plan.left_out
     return StreamLag(
         stream.name,
         stream.landing or "",
@@ -200,7 +254,18 @@ def lag_of(stream: Stream, source: Source, handle: DeltaTable | None, ledger: Le
         ledger is not None,
         bytes=plan.bytes,
         parked=len(ledger.parked) if ledger else 0,
+        stalled=len(plan.held),
+        stalled_why=lines_of([one.line for one in plan.held]) or None,
+        left_out=out.files + out.odds,
+        left_out_since=out.since,
+        left_out_why=out.line or None,
     )
+
+
+def lines_of(reasons: Sequence[str]) -> str:
+    """Return some of many reasons as one line."""
+    more = f" (and {len(reasons) - _SHOWN_REASONS:,} more)" if len(reasons) > _SHOWN_REASONS else ""
+    return "; ".join(reasons[:_SHOWN_REASONS]) + more
 
 
 def _topic_lag(stream: Stream, source: KafkaTopic, handle: DeltaTable | None, ledger: Ledger | None) -> StreamLag:

@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,15 @@ from hdfs_native import Client, WriteOptions
 
 from tests.dagster.support import by_hand, definitions, instance
 from tests.support import Place, assert_numbered, open_to_append, unique, wait_until
-from wordtide.batch import Batch, Counted, Taken
+from wordtide.batch import Batch, Counted, Decision, Taken, Verdict
 from wordtide.config import PROJECT_ROOT, EngineName, Stream
 from wordtide.counting.local import LocalEngine
-from wordtide.drain import Step
+from wordtide.drain import Step, Summary
+from wordtide.lag import ledger_of
+from wordtide.reading.files import UnreadableFile
+from wordtide.repair.resolve import resolve
 from wordtide.sources.landing import LandingFolder
-from wordtide.storage import FileInfo, Storage
+from wordtide.storage import FileInfo, PathProblem, Storage, Survey, Unreadable
 from wordtide.table.ledger import Ledger
 from wordtide.testing.files import set_mtime
 
@@ -361,7 +364,14 @@ def test_what_cannot_be_read_is_parked_each_with_its_reason_and_the_rest_is_coun
     assert sorted(taken) == sorted(f"{root}/{name}" for name in READ)
 
 
-def test_a_file_that_this_user_may_not_read_is_parked_by_name_and_the_rest_is_counted(
+def stalled(place: Place, stream: Stream) -> dict[str, str]:
+    """Return why each file or folder was recorded as stalled; each once."""
+    found = [split for row in place.ledger(stream) if row["status"] == "stalled" for split in row["splits"]]
+    assert len({split["path"] for split in found}) == len(found)
+    return {split["path"]: split["reason"] for split in found}
+
+
+def test_a_file_that_this_user_may_not_read_is_stalled_by_name_and_counted_once_it_may(
     place: Place, hdfs_folder: Stream, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ["small.txt", "empty.txt", "large.txt"]
@@ -381,10 +391,162 @@ def test_a_file_that_this_user_may_not_read_is_parked_by_name_and_the_rest_is_co
     assert place.counted(hdfs_folder) == {"good": 1}
     assert not check.passed
     for path in secret:
-        reason = reasons(place, hdfs_folder)[path]
+        reason = stalled(place, hdfs_folder)[path]
         assert "Permission denied: user=someone, access=READ" in reason
         assert f'inode="{path}"' in reason
-        assert path in str(check.description) or "more" in str(check.description)
+        assert path in str(check.description)
+    for path in secret:
+        monkeypatch.delenv("HADOOP_USER_NAME", raising=False)
+        client.set_permission(path, 0o644)
+        monkeypatch.setenv("HADOOP_USER_NAME", "someone")
+    summary = place.drain(hdfs_folder)
+    assert (summary.parked, summary.stalled) == ([], [])
+    assert place.counted(hdfs_folder) == {"good": 1, "secret": 1 + BLOCK // 4}
+
+
+def test_a_folder_that_this_user_may_not_list_is_stalled_by_name_only_where_the_glob_can_mean_what_is_in_it(
+    place: Place, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = f"hdfs:///{unique('landing')}"
+    every = place.folder_stream(landing=location)
+    _, root = place.landing(every)
+    place.land(every, "in/a.txt", GOOD)
+    place.land(every, "private/b.txt", b"hidden\n")
+    client.set_permission(f"{root}/private", 0o700)
+    monkeypatch.setenv("HADOOP_USER_NAME", "someone")
+    for _ in range(2):
+        [line] = place.drain(every).stalled
+        assert line.startswith(f"{root}/private: Permission denied: user=someone")
+        assert "nothing below it is seen" in line
+    assert list(stalled(place, every)) == [f"{root}/private"]
+    assert place.counted(every) == {"good": 1}
+    source = {"path": location, "min_age": "0s", "glob": "in/*.txt"}
+    some = place.streams({"t": {"landing": source, "batch_interval": "100ms"}})["t"]
+    assert place.drain(some).stalled == []
+    assert place.counted(some) == {"good": 1}
+    monkeypatch.delenv("HADOOP_USER_NAME")
+    client.set_permission(f"{root}/private", 0o755)
+    monkeypatch.setenv("HADOOP_USER_NAME", "someone")
+    assert place.drain(every).stalled == []
+    assert place.counted(every) == {"good": 1, "hidden": 1}
+
+
+class Damaged:
+    """A storage of which some files cannot be read to their end."""
+
+    def __init__(self, storage: Storage, *paths: str) -> None:
+        self._storage = storage
+        self.paths = set(paths)
+        self.tries = 0
+
+    def read_range(self, path: str, start: int, end: int) -> Iterator[bytes]:
+        if path in self.paths:
+            self.tries += 1
+            raise Unreadable(path, "cannot be read (Input/output error)")
+        return self._storage.read_range(path, start, end)
+
+    def read_small(self, files: Sequence[tuple[str, int]]) -> Iterator[bytes | PathProblem | None]:
+        for path, length in files:
+            try:
+                yield b"".join(self.read_range(path, 0, length))
+            except PathProblem as problem:
+                yield problem
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+
+def test_a_file_on_a_bad_sector_is_stalled_by_name_tried_again_more_and_more_rarely_and_counted_when_it_heals(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = place.folder_stream()
+    storage, root = place.landing(stream)
+    small, large = place.land(stream, "b.txt", b"bad\n"), place.land(stream, "l.txt", b"bad\n" * (BLOCK // 2))
+    place.land(stream, "a.txt", GOOD)
+    damaged = Damaged(storage, small, large)
+
+    def drain() -> Summary:
+        return place.drain(stream, source=LandingFolder(stream, damaged, root))  # type: ignore[arg-type]
+
+    for _ in range(2):
+        summary = drain()
+        assert [line.partition(":")[0] for line in summary.stalled] == [small, large]
+        assert (summary.parked, summary.backlog) == ([], 2)
+    assert set(stalled(place, stream)) == {small, large}
+    assert place.counted(stream) == {"good": 1}
+    tries = damaged.tries
+    source = LandingFolder(stream, damaged, root)  # type: ignore[arg-type]
+    ledger = ledger_of(place.handle(stream))
+    for moment in (0.0, 0.5, 1.5, 2.0, 3.5, 4.0, 8.0):
+        monkeypatch.setattr("wordtide.sources.landing.time.monotonic", lambda at=1000 + moment: at)
+        plan = source.look().plan(ledger, lambda _app: None)
+        if plan.splits:
+            with pytest.raises(UnreadableFile) as failed:
+                list(source.reader(2**42).read(plan.splits))
+            source.reject(failed.value)
+    assert damaged.tries - tries == 2 * len([0.0, 1.5, 3.5, 8.0])
+    monkeypatch.undo()
+    damaged.paths.clear()
+    assert drain().stalled == []
+    assert place.counted(stream) == {"good": 1, "bad": 1 + BLOCK // 2}
+
+
+def test_a_file_that_cannot_be_read_is_left_out_for_good_when_an_operator_says_so(place: Place) -> None:
+    stream = place.folder_stream()
+    storage, root = place.landing(stream)
+    path = place.land(stream, "b.txt", b"bad\n")
+    source = LandingFolder(stream, Damaged(storage, path), root)  # type: ignore[arg-type]
+    assert len(place.drain(stream, source=source).stalled) == 1
+    resolve(stream, place.source(stream), place.table(stream), path, Decision(Verdict.SKIP, "me"))
+    assert place.drain(stream).stalled == []
+    assert place.counted(stream) == {}
+
+
+def test_what_is_no_file_or_in_progress_is_named_and_stops_nothing(place: Place) -> None:
+    stream = place.folder_stream()
+    _, root = place.landing(stream)
+    os.mkfifo(f"{root}/pipe")
+    os.symlink(f"{root}/nowhere", f"{root}/dangling")
+    os.symlink(root, f"{root}/linked")
+    place.land(stream, "FlumeData.1.tmp", b"half\n")
+    place.land(stream, "a.txt", GOOD)
+    summary = place.drain(stream)
+    assert place.counted(stream) == {"good": 1}
+    assert (summary.parked, summary.stalled) == ([], [])
+    assert "1 file left out by name, oldest since" in summary.left_out
+    assert "FlumeData.1.tmp" in summary.left_out
+    for said in (
+        f"{root}/dangling (a link that leads nowhere)",
+        f"{root}/linked (a link to a folder, which is not followed)",
+        f"{root}/pipe (a named pipe)",
+    ):
+        assert said in summary.left_out
+
+
+def test_a_file_of_about_now_is_taken_by_its_second_poll_whatever_its_servers_clock_says(place: Place) -> None:
+    location = str(place.folder / "landing")
+    source = {"path": location, "min_age": "300ms"}
+    Path(location).mkdir()
+    stream = place.streams({"s": {"landing": source, "batch_interval": "100ms"}})["s"]
+    for name, age in (("new.txt", 0), ("old.txt", 7200), ("behind.txt", 1800)):
+        path = place.land(stream, name, GOOD)
+        set_mtime(place.landing(stream)[0], path, int((time.time() - age) * 1000))
+    folder = place.source(stream)
+    plan = folder.look().plan(Ledger(""), lambda _app: None)
+    assert [split.what.rpartition("/")[2] for split in plan.splits] == ["old.txt"]
+    assert (plan.waiting, plan.ripe) == (2, 1)
+    place.drain(stream)
+    assert place.counted(stream) == {"good": 3}
+
+
+def test_a_file_that_is_written_while_its_servers_clock_is_ahead_is_left_to_the_next_run(place: Place) -> None:
+    location = str(place.folder / "landing")
+    Path(location).mkdir()
+    stream = place.streams({"s": {"landing": {"path": location, "min_age": "1s"}, "batch_interval": "100ms"}})["s"]
+    path = place.land(stream, "half.txt", b"one\n")
+    set_mtime(place.landing(stream)[0], path, int((time.time() + 60) * 1000))
+    place.drain(stream)
+    assert place.counted(stream) == {}
 
 
 OTHER_USER = """
@@ -449,8 +611,8 @@ class ManyFiles:
         ]
         self.asked = 0
 
-    def list_files(self, root: str) -> Sequence[FileInfo]:
-        return self.listed
+    def survey(self, root: str, enter: Callable[[str], bool]) -> Survey:
+        return Survey(list(self.listed))
 
     def under_construction(self, path: str) -> bool:
         self.asked += 1

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wordtide.batch import FileSplit, Taken
+from wordtide.planning.complete import Stillness
 from wordtide.planning.landing import (
     LandingPlan,
     cut,
@@ -15,6 +16,8 @@ from wordtide.storage import FileInfo
 NOW = 1_800_000_000_000
 OLD = NOW - 60_000
 BLOCK = 1 << 20
+EVERY_FILE = Stillness(0.0, NOW, 0.0, 0.0)
+"""`min_age: 0s`."""
 
 
 class Writers:
@@ -30,7 +33,7 @@ class Writers:
 
 
 def plan(*listing: FileInfo, taken=None, parked=(), writers=None, suspects=None, **limits) -> LandingPlan:
-    settings = {"now_ms": NOW, "min_age_s": 5.0, "max_files": 100, "max_bytes": 1 << 30, **limits}
+    settings = {"stillness": EVERY_FILE, "max_files": 100, "max_bytes": 1 << 30, **limits}
     under_construction = (writers or Writers()).have_open
     known = {path: Taken(*identity) for path, identity in (taken or {}).items()}
     return plan_landing(
@@ -82,19 +85,10 @@ def test_a_name_that_is_not_utf8_is_parked_under_its_escapes():
 
 
 @pytest.mark.parametrize("name", ["a", "a.xz", "replaced"])
-@pytest.mark.parametrize("age_ms", [0, 1, 4_999, -4_999])
-def test_a_young_file_waits_whatever_will_become_of_it(name, age_ms):
-    result = plan(file(f"/l/{name}", mtime=NOW - age_ms), taken={"/l/replaced": (1, 1)})
-    assert result == LandingPlan((), (), 1, 0, 0, False)
-
-
-@pytest.mark.parametrize("age_ms", [5_000, -5_000, -10 * 365 * 86_400_000])
-def test_an_old_file_and_one_from_the_future_are_complete(age_ms):
-    assert paths(plan(file("/l/a", mtime=NOW - age_ms))) == ["/l/a"]
-
-
-def test_without_min_age_nothing_is_too_young():
-    assert paths(plan(file("/l/a", mtime=NOW), min_age_s=0.0)) == ["/l/a"]
+def test_a_young_file_waits_whatever_will_become_of_it(name):
+    young = file(f"/l/{name}", mtime=NOW - 1)
+    result = plan(young, taken={"/l/replaced": (1, 1)}, stillness=Stillness(0.0, NOW, 5.0, 5.0))
+    assert result == LandingPlan((), (), 1, 0, 0, False, (young,))
 
 
 def test_only_files_that_an_open_one_can_pass_for_are_asked_about():
@@ -140,7 +134,7 @@ def test_open_files_do_not_use_up_the_cap():
 def test_a_file_that_was_never_as_planned_must_keep_still_for_a_while():
     listing = [file("/l/a", mtime=NOW - 400), file("/l/b", mtime=NOW - 1000), file("/l/c", mtime=NOW)]
     suspects = {"/l/a": 10, "/l/b": 10, "/l/c": 9}
-    result = plan(*listing, suspects=suspects, min_age_s=0.0)
+    result = plan(*listing, suspects=suspects)
     assert (paths(result), result.waiting) == (["/l/b", "/l/c"], 1)
 
 

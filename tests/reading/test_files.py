@@ -20,7 +20,7 @@ from wordtide.reading import files
 from wordtide.reading.files import CorruptFile, NotReady, read_file, read_files, verify_unchanged
 from wordtide.reading.sniff import Compression, kind_of
 from wordtide.sources.landing import LandingReader
-from wordtide.storage import FileInfo, LocalStorage
+from wordtide.storage import FileInfo, LocalStorage, Survey
 
 MINUTE = 60_000_000
 MTIME = 1_700_000_000_123
@@ -67,9 +67,9 @@ class MemoryStorage:
             raise FileNotFoundError(path)
         return FileInfo(path, len(self.contents[path]), self.mtime, 0)
 
-    def list_files(self, root):
+    def survey(self, root):
         self.listings += 1
-        return [self.stat(path) for path in self.contents if path.startswith(root)]
+        return Survey([self.stat(path) for path in self.contents if path.startswith(root)])
 
     def split(self, path):
         length = len(self.contents[path])

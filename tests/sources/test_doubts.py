@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from tests.support import Place, assert_numbered, decide, unique
 from wordtide.batch import Taken
 from wordtide.config import Stream
 from wordtide.lag import look
+from wordtide.planning.complete import Stillness
 from wordtide.planning.landing import plan_landing
 from wordtide.sources.doubts import UNSTABLE_AFTER, Doubts
 from wordtide.sources.landing import LandingFolder
-from wordtide.storage import AccessDenied, FileInfo, LocalStorage
+from wordtide.storage import AccessDenied, FileInfo, LocalStorage, Survey
 from wordtide.table.ledger import Ledger
 from wordtide.testing.files import rewrite, set_mtime
 
@@ -162,13 +164,12 @@ def test_a_file_counted_without_a_digest_is_parked_as_ever_and_its_reason_says_w
     now = FileInfo("/l/a", 8, 2_000, 0, 5)
     doubts = Doubts(LocalStorage())
     ledger = Ledger("t", files={"/l/a": Taken(8, 1_000)})
-    judged = doubts.judge([now], [now], ledger, 10_000, 0)
+    judged = doubts.judge([now], [now], ledger, Stillness(0.0, 10_000, 0.0, 0.0))
     plan = plan_landing(
         judged.files,
         ledger.files,
         (),
-        now_ms=10_000,
-        min_age_s=0,
+        stillness=Stillness(0.0, 10_000, 0.0, 0.0),
         max_files=9,
         max_bytes=99,
         under_construction=lambda _path: False,
@@ -188,7 +189,7 @@ def test_a_large_file_in_doubt_is_read_a_stretch_at_a_time(place: Place, local: 
     doubts = Doubts(storage)
     stretches = 0
     while True:
-        judged = doubts.judge(listed, listed, snapshot.ledger, 1 << 62, 0)
+        judged = doubts.judge(listed, listed, snapshot.ledger, Stillness(0.0, 1 << 62, 0.0, 0.0))
         if judged.settled:
             break
         assert judged.files == []
@@ -206,9 +207,9 @@ def test_where_files_are_numbered_anew_again_and_again_they_are_not_read_for_eve
     class Renumbering(ReadCounter):
         number = 1
 
-        def list_files(self, root: str) -> list[FileInfo]:
+        def survey(self, root: str, enter: Callable[[str], bool]) -> Survey:
             self.number += 1
-            return [file._replace(file_id=self.number) for file in storage.list_files(root)]
+            return Survey([file._replace(file_id=self.number) for file in storage.survey(root, enter).files])
 
         def stat(self, path: str) -> FileInfo:
             return storage.stat(path)._replace(file_id=self.number)

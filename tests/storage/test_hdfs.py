@@ -18,6 +18,7 @@ from tests.support import open_to_append, wait_until
 from wordtide import limits
 from wordtide.batch import FileSplit, Taken
 from wordtide.errors import SourceUnavailable
+from wordtide.planning.complete import Stillness
 from wordtide.planning.landing import LandingPlan, plan_landing
 from wordtide.reading.files import NotReady, read_files, verify_unchanged
 from wordtide.storage import CHUNK_BYTES, AccessDenied, HdfsAddress, HdfsStorage
@@ -46,8 +47,8 @@ def root(storage) -> Iterator[str]:
 
 def plan(storage, root, *, taken=None, suspects=()) -> LandingPlan:
     return plan_landing(
-        storage.list_files(root), taken or {}, (), now_ms=2**42, min_age_s=0, max_files=100, max_bytes=1 << 30,
-        under_construction=storage.under_construction, suspects=dict.fromkeys(suspects, 1),
+        storage.list_files(root), taken or {}, (), stillness=Stillness(0.0, 2**42, 0.0, 0.0), max_files=100,
+        max_bytes=1 << 30,        under_construction=storage.under_construction, suspects=dict.fromkeys(suspects, 1),
     )  # fmt: skip
 
 

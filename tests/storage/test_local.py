@@ -1,10 +1,13 @@
 """What `LocalStorage` does on a real file system."""
 
+import errno
 import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +72,88 @@ def test_links_to_folders_are_not_followed_and_loops_do_no_harm(storage, tmp_pat
     (tmp_path / "dead").symlink_to(tmp_path / "nowhere")
     (tmp_path / "linked").symlink_to(tmp_path / "x/a")
     assert listed(storage, root) == ["linked", "x/a"]
+
+
+def test_what_is_no_file_is_said_to_be_so(storage, tmp_path, root):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dead").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "up").symlink_to(tmp_path)
+    (tmp_path / "null").symlink_to("/dev/null")
+    put(tmp_path / "a")
+    survey = storage.survey(root)
+    assert [info.path for info in survey.files] == [f"{root}/a"]
+    assert {odd.path.removeprefix(f"{root}/"): odd.what for odd in survey.odd} == {
+        "fifo": "a named pipe",
+        "loop": "a link in a circle",
+        "dead": "a link that leads nowhere",
+        "up": "a link to a folder, which is not followed",
+        "null": "a device",
+    }
+
+
+OTHERS = """
+import os, sys
+from wordtide.storage import LocalStorage
+root = sys.argv[1]
+if os.geteuid() == 0:
+    os.seteuid(65534)
+survey = LocalStorage().survey(root, lambda folder: not folder.endswith("unwanted"))
+for info in survey.files:
+    print("file", info.path.removeprefix(root))
+for closed in survey.closed:
+    print(closed.folder, closed.path.removeprefix(root), closed.problem.reason)
+try:
+    LocalStorage().list_files(root)
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+def test_entries_that_may_not_be_looked_at_are_named_and_the_others_are_listed():
+    # In a process of its own, which becomes somebody else if it is root's; pytest's folders are closed to others.
+    with tempfile.TemporaryDirectory() as made:
+        root = Path(made)
+        put(root / "a")
+        put(root / "in/b")
+        for name, mode in (("lost+found", 0o700), ("names", 0o744), ("unwanted", 0o700)):
+            put(root / name / "c")
+            (root / name).chmod(mode if os.geteuid() == 0 else mode & 0o444)
+        root.chmod(0o755)
+        command = [sys.executable, "-c", OTHERS, made]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        for name in ("lost+found", "names", "unwanted"):
+            (root / name).chmod(0o700)
+    lines = sorted(ran.stdout.splitlines())
+    assert lines[0] == "AccessDenied"
+    assert [line.partition(" permission denied")[0] for line in lines[1:3]] == ["True /lost+found", "True /names"]
+    assert lines[3:] == ["file /a", "file /in/b"]
+
+
+def test_an_entry_that_gives_an_error_is_named_and_the_others_are_listed(storage, tmp_path, root, monkeypatch):
+    for name in ("a", "bad", "in/b"):
+        put(tmp_path / name)
+    (tmp_path / "broken").mkdir()
+    put(tmp_path / "broken/c")
+    stat, scandir = os.stat, os.scandir
+
+    def failing(call):
+        def ask(path, *arguments, **options):
+            if str(path).endswith(("bad", "broken")):
+                raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+            return call(path, *arguments, **options)
+
+        return ask
+
+    monkeypatch.setattr(wordtide.storage.local.os, "stat", failing(stat))
+    monkeypatch.setattr(wordtide.storage.local.os, "scandir", failing(scandir))
+    survey = storage.survey(root)
+    assert sorted(info.path.removeprefix(f"{root}/") for info in survey.files) == ["a", "in/b"]
+    assert sorted((closed.path.removeprefix(f"{root}/"), closed.folder) for closed in survey.closed) == [
+        ("bad", False),
+        ("broken", True),
+    ]
+    assert "Input/output error" in survey.closed[0].problem.reason
 
 
 def test_only_regular_files_are_listed(storage, tmp_path, root):

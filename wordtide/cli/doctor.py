@@ -76,7 +76,7 @@ def _print(findings: Sequence[Finding]) -> None:
 
 def _sentence(finding: Finding) -> Text:
     named = " ".join(filter(None, (finding.line.check, finding.line.stream)))
-    text = Text.assemble((named, "bold"), ": ", show.visible(finding.what), "  ")
+    text = Text.assemble((named, "bold"), ": ", show.sentence(finding.what), "  ")
     # On a line of its own a long path is broken less.
     text.append_text(Text("\n" if not finding.ok else "").append_text(_dim(finding.line.where)))
     if finding.do:

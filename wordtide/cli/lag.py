@@ -71,6 +71,10 @@ def _print_lag(found: Sequence[StreamLag], *, whole: bool) -> None:
             note.append(f", {one.parked:,} parked", style="yellow")
         if one.doubtful:
             note.append(f", {one.doubtful:,} doubtful", style="yellow")
+        if one.stalled:
+            note.append(f", {one.stalled:,} stalled", style="yellow")
+        if one.left_out:
+            note.append(f", {one.left_out:,} left out", style="dim")
         table.add_row(
             show.cell(one.stream),
             "",
@@ -94,8 +98,12 @@ def _print_lag(found: Sequence[StreamLag], *, whole: bool) -> None:
             table.add_row(
                 "", "…", "", "", "", Text(f"{len(one.partitions) - len(shown):,} more partitions", style="dim")
             )
-    show.console().print(table)
+    console = show.console()
+    console.print(table)
     for one in found:
+        # Sentences and names: below the table they are readable at 80 columns.
+        for why in filter(None, (one.stalled_why, one.left_out_why)):
+            console.print(Text.assemble((one.stream, "bold"), "  ", show.sentence(why)))
         if one.json_share is not None:
             click.echo(json_line(show.visible(one.stream).plain, one.json_share))
 

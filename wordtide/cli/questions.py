@@ -11,7 +11,7 @@ from rich.text import Text
 from wordtide.cli import show
 from wordtide.cli.progress import progress
 from wordtide.config import Stream, load_configuration
-from wordtide.lag import LOOK_PROBLEMS, ledger_of, still_stalled
+from wordtide.lag import LOOK_PROBLEMS, ledger_of, seen_stalled
 from wordtide.table.commit import BATCH_APP
 from wordtide.table.ledger import what_of
 from wordtide.table.panics import panics_as_errors
@@ -151,7 +151,7 @@ def _standing_of(stream: Stream) -> list[dict[str, Any]]:
     ledger = ledger_of(handle)
     return [
         {"stream": stream.name, "what": one.what, "reason": one.reason, "since": one.since, "stalled": stalled}
-        for stalled, found in ((False, ledger.parked.values()), (True, still_stalled(handle, ledger)))
+        for stalled, found in ((False, ledger.parked.values()), (True, seen_stalled(stream, handle, ledger)))
         for one in sorted(found, key=lambda one: (one.since, one.what))
     ]
 
@@ -165,7 +165,7 @@ def _print_parked(rows: Sequence[Mapping[str, Any]]) -> None:
             head.append("  stalled; goes on by itself", style="dim")
         console.print(head)
         since = Text(f"  since {show.local_time(row['since'])}", style="dim")
-        console.print(show.indented(show.visible(row["reason"]).append_text(since)))
+        console.print(show.indented(show.sentence(row["reason"]).append_text(since)))
 
 
 def _say_empty(stream: str, what: str) -> None:

@@ -65,8 +65,16 @@ def visible(text: str) -> Text:
     """Return a word or path as it may be put on a terminal: what would act or hide there is escaped."""
     if not text:
         return Text("(empty)", style="dim")
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_LONGEST])
-    return Text(shown + ("…" if len(text) > _LONGEST else ""))
+    return Text(_printable(text[:_LONGEST]) + ("…" if len(text) > _LONGEST else ""))
+
+
+def sentence(text: str) -> Text:
+    """Return a sentence with names in it, uncut."""
+    return Text(_printable(text))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def cell(text: str) -> Text:

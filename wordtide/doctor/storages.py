@@ -21,9 +21,9 @@ from wordtide.config import Stream
 from wordtide.doctor.brokers import unreachable
 from wordtide.doctor.decide import TOLERATED_SECONDS, clock, clock_ahead, space
 from wordtide.doctor.findings import Check, Finding, Line, Outcome, SourceSeen, TableSeen, bad, explained, good
+from wordtide.doctor.landed import folder_content, landed_files
 from wordtide.errors import EnvironmentProblem, SourceUnavailable, WordtideError
 from wordtide.lag import LOOK_PROBLEMS
-from wordtide.planning.names import is_candidate
 from wordtide.storage import HdfsAddress, HdfsStorage, LocalStorage, Storage, storage_for
 from wordtide.wiring import complete_uri, open_source, open_table
 
@@ -113,18 +113,22 @@ def landing_check(stream: Stream, hdfs: HdfsAddress | None) -> Check:
             yield SourceSeen(line, None, _missing(line, stream, storage, root))
             return
         identity = {"namespace": storage.namespace(), "path": root}
-        listed = storage.list_files(root)
-        assert stream.config.landing is not None
-        skip, glob = len(root.rstrip("/")) + 1, stream.config.landing.glob
-        files = sum(1 for file in listed if is_candidate(file.path[skip:], glob))
-        said = "1 file" if files == 1 else f"{files:,} files"
+        said, glob_problem = folder_content(stream, storage.survey(root), root)
+        ahead = None
         try:
             ahead = try_folder(storage, root)
         except (WordtideError, OSError) as error:
             # To be counted, files need only be read.
             yield SourceSeen(line, identity, explained(line, error, _GRANT, stops=False))
+        else:
+            yield SourceSeen(line, identity, good(line, f"{said}; a file can be written, renamed and deleted"))
+        if glob_problem is not None:
+            yield bad(line, *glob_problem, stops=False)
+        with suppress(WordtideError):
+            # What is wrong with the table, its own check says.
+            yield from landed_files(line, stream, storage, hdfs)
+        if ahead is None:
             return
-        yield SourceSeen(line, identity, good(line, f"{said}; a file can be written, renamed and deleted"))
         if stream.archive is not None:
             yield _archive(Line("landing", complete_uri(stream.archive, hdfs), stream.name), storage, root)
         if abs(ahead) > TOLERATED_SECONDS:

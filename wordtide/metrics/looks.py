@@ -115,10 +115,14 @@ class Watcher:
                 self._source = self._opens_source(self.stream)
             handle, ledger = (snapshot.handle, snapshot.ledger) if snapshot else (None, None)
             with panics_as_errors():
-                return replace(seen, lag=lag_of(self.stream, self._source, handle, ledger))
+                lag = lag_of(self.stream, self._source, handle, ledger)
         except LOOK_PROBLEMS as error:
             self._forget()
             return replace(seen, source_problem=_one_line(error))
+        if lag.stalled and ledger is not None:
+            # Whether what is recorded still is, only the source tells.
+            seen = replace(seen, parked=(*(seen.parked or ()), *ledger.unreadable.values()))
+        return replace(seen, lag=lag)
 
     def _unseen(self, why: str) -> Seen:
         return replace(self.seen, table_problem=why, source_problem=f"not asked: {why}", lag=None)

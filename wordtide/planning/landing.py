@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from wordtide.batch import FileSplit, Parked, Taken
+from wordtide.planning.complete import Stillness
+from wordtide.planning.unreadable import speakable
 from wordtide.storage.base import FileInfo
 
 RESTLESS_SECONDS = 1.0
@@ -23,6 +25,7 @@ class LandingPlan:
         splits: Whole files to take now, oldest first.
         parked: Files that wait for an operator from now on.
         waiting: Files that are too young or still being written: look again.
+        young: Which of them are too young.
         backlog_files: Complete files not taken yet, those in ``splits`` included.
         backlog_bytes: Their length in all.
         behind: The caps left complete files out.
@@ -34,6 +37,7 @@ class LandingPlan:
     backlog_files: int
     backlog_bytes: int
     behind: bool
+    young: tuple[FileInfo, ...] = ()
 
 
 def plan_landing(
@@ -41,8 +45,7 @@ def plan_landing(
     taken: Mapping[str, Taken],
     parked: Collection[str],
     *,
-    now_ms: int,
-    min_age_s: float,
+    stillness: Stillness,
     max_files: int,
     max_bytes: int,
     under_construction: Callable[[str], bool],
@@ -51,8 +54,7 @@ def plan_landing(
 ) -> LandingPlan:
     """Decide what to take.
 
-    A file is complete when its mtime is at least ``min_age_s`` away from now, in either direction: one from the
-    future tells nothing about its age and must not wait for ever. On HDFS it must not be open either. That question
+    When a file is complete is for `wordtide.planning.complete`. On HDFS it must not be open either. That question
     costs a request each, so it is put only for lengths that let an open file pass for a complete one: 0 and whole
     blocks. Of any other open file the reader gets fewer bytes than planned (hdfs-native ignores an unfinished block)
     and refuses it; the next plan gets it as a suspect. (Not seen: a writer between two blocks that it ended early, by
@@ -62,8 +64,7 @@ def plan_landing(
         listing: The candidates among the files below the landing folder; see `wordtide.planning.names`.
         taken: What the table has, by path.
         parked: What waits for an operator; skipped.
-        now_ms: ms since the epoch.
-        min_age_s: Seconds a file must have been left alone.
+        stillness: Decides which young files are complete.
         max_files: At most so many files; at least one is taken.
         max_bytes: At most so many bytes; a single larger file is taken alone.
         under_construction: Whether a writer has the file open.
@@ -74,12 +75,13 @@ def plan_landing(
     Returns:
         The plan. 10,000 unknown files take some tens of ms.
     """
-    min_age_ms = int(min_age_s * 1000)
-    oldest_young, newest_young = now_ms - min_age_ms, now_ms + min_age_ms
+    young_after, now_ms = stillness.young_after_ms, stillness.clock_ms
     waiting = 0
+    young: list[FileInfo] = []
     complete: list[tuple[int, str, int, int, int]] = []
     to_park: list[Parked] = []
-    for path, length, mtime, block_size, file_id in listing:
+    for file in listing:
+        path, length, mtime, block_size, file_id = file
         known = taken.get(path)
         if known is not None and known[:2] == (length, mtime) and path not in replaced:
             continue
@@ -88,8 +90,10 @@ def plan_landing(
             continue
         reason = replaced.get(path, reason)
         restless = suspects.get(path, 0) >= _RESTLESS_TIMES and abs(now_ms - mtime) < RESTLESS_SECONDS * 1000
-        if restless or oldest_young < mtime < newest_young:
+        if restless:
             waiting += 1
+        elif mtime > young_after and not stillness.is_complete(file):
+            young.append(file)
         elif reason is not None:
             to_park.append(Parked(what, reason, FileSplit(what, length, mtime, 0, length, file_id=file_id)))
         else:
@@ -112,10 +116,11 @@ def plan_landing(
     return LandingPlan(
         splits=tuple(splits),
         parked=tuple(sorted(to_park, key=lambda entry: entry.what)),
-        waiting=waiting + unfinished,
+        waiting=waiting + len(young) + unfinished,
         backlog_files=backlog_files,
         backlog_bytes=sum(entry[2] for entry in complete) - unfinished_bytes,
         behind=backlog_files > len(splits),
+        young=tuple(young),
     )
 
 
@@ -129,11 +134,9 @@ def cut(split: FileSplit, size: int) -> list[FileSplit]:
 
 def _objection(path: str, length: int, mtime: int, known: Taken | None) -> tuple[str, str | None]:
     """Return the name by which a file is parked, and why it must be, if it must."""
-    if not path.isascii():
-        name = path.encode("utf-8", "backslashreplace").decode("utf-8")
-        if name != path:
-            # The listing's stand-ins for foreign bytes are no characters: no table can hold them.
-            return name, "its name is not UTF-8; rename it"
+    name = speakable(path)
+    if name != path:
+        return name, "its name is not UTF-8; rename it"
     if known is not None:
         was, now = _identity(known.length, known.mtime), _identity(length, mtime)
         # Rows of an older Wordtide have no digest: the same bytes under another time cannot be known for that.

@@ -150,6 +150,9 @@ class LeftOut:
         return "; ".join(said)
 
 
+NOTHING_LEFT_OUT = LeftOut()
+
+
 def _more(count: int) -> str:
     return f" and {count - NAMED:,} more" if count > NAMED else ""
 

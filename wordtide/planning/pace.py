@@ -29,7 +29,7 @@ class Pace:
         linger: How long a quiet source is watched before the drain ends.
         max_run: When a drain ends whatever waits; the next run goes on.
         by_hand: A run by hand: take what was there at its start, then end.
-        grace: By hand: how long to wait, once, for files that are too young.
+        grace: How long to wait, once, for files that are too young: by hand, or beyond ``linger``.
     """
 
     interval: float
@@ -42,7 +42,7 @@ class Pace:
     def of(cls, config: StreamConfig, *, by_hand: bool) -> Pace:
         """Return the pace a stream's configuration asks for."""
         young = config.landing.min_age if config.landing else 0.0
-        return cls(config.interval, config.linger, config.max_run, by_hand, young + 1.0 if young else 0.0)
+        return cls(config.interval, config.linger, config.max_run, by_hand, young + min(1.0, young / 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class Moment:
         took: Whether this look led to a batch.
         behind: Whether caps left something out of it.
         waiting: Whether files wait that are too young or unfinished.
+        due: When the first of those that are too young may be complete, if there is one.
         held: Whether something cannot move for the moment and this is not recorded yet.
     """
 
@@ -68,6 +69,7 @@ class Moment:
     behind: bool
     waiting: bool
     held: bool = False
+    due: float | None = None
 
 
 def next_wait(pace: Pace, moment: Moment) -> float | None:
@@ -82,9 +84,18 @@ def next_wait(pace: Pace, moment: Moment) -> float | None:
         return None
     if moment.behind:
         return 0.0
-    if moment.now - moment.last_data >= pace.linger and not moment.took and not moment.held:
+    # Files seen once are worth a second look, or the next run would have to begin with the first again.
+    patience = pace.linger if moment.due is None else pace.linger + pace.interval + 2 * pace.grace
+    if moment.now - moment.last_data >= patience and not moment.took and not moment.held:
         return None
-    return max(0.0, moment.batch_began + pace.interval - moment.now)
+    regular = moment.batch_began + pace.interval
+    return max(0.0, (regular if moment.due is None else min(regular, moment.due)) - moment.now)
+
+
+def is_extra(pace: Pace, moment: Moment) -> bool:
+    """Return whether the next poll comes between two regular ones: the interval still counts from the last of those."""
+    early = moment.due is not None and moment.due < moment.batch_began + pace.interval
+    return early and not pace.by_hand and not moment.behind
 
 
 def spark_objection(stream: Stream, own_cores: int | None) -> str | None:

@@ -18,7 +18,7 @@ from wordtide.reading.decompress import BrokenData, begins, decompressed
 from wordtide.reading.digest import Fetch, RangeDigest
 from wordtide.reading.sniff import HEAD_BYTES, Compression, NotText, kind_of, kind_of_file
 from wordtide.reading.text import Reading, Text, clamp_ms, window_start
-from wordtide.storage.base import AccessDenied, FileInfo, Readable, Storage
+from wordtide.storage.base import FileInfo, PathProblem, Readable, Storage
 from wordtide.storage.fileid import raises_doubt
 
 TEXT_BYTES = CHUNK_BYTES
@@ -56,6 +56,10 @@ class CorruptFile(WordtideError):
     def __reduce__(self) -> tuple[type[CorruptFile], tuple[FileSplit, str, tuple[CorruptFile, ...]]]:
         """Pickle with all that it was made from."""
         return type(self), (self.split, self.reason, self.also)
+
+
+class UnreadableFile(CorruptFile):
+    """A file that cannot be read at this moment, and may be later: the drain leaves it out and tries again."""
 
 
 class NotReady(PlanAgain):
@@ -100,8 +104,8 @@ def read_file(storage: Readable, split: FileSplit, *, window_us: int, latest_ms:
         The proof. That the file still is what was planned is for `verify_unchanged`, once all is read.
 
     Raises:
-        CorruptFile: No text by its first bytes, broken compression, a word longer than `LONGEST_WORD`, or no permission
-            to read it.
+        CorruptFile: No text by its first bytes, broken compression, or a word longer than `LONGEST_WORD`.
+        UnreadableFile: No permission to read it, or its bytes cannot be had.
         NotReady: The file is gone or holds fewer bytes than planned (also: a writer has it open).
     """
     return (yield from _read(storage, split, _fetcher(storage, split), window_us, latest_ms))
@@ -172,7 +176,8 @@ def verify_unchanged(storage: Storage, root: str, splits: Sequence[FileSplit]) -
     if len(splits) <= _LISTING_PAYS_ABOVE:
         verify_each_unchanged(storage, splits)
         return
-    found = {info.path: info for info in storage.list_files(root)}
+    # What cannot be looked at elsewhere in the folder is not what is asked about.
+    found = {info.path: info for info in storage.survey(root).files}
     _raise_first([problem for split in splits if (problem := _change(split, found.get(split.path)))])
 
 
@@ -182,7 +187,15 @@ def verify_each_unchanged(storage: Readable, splits: Sequence[FileSplit]) -> Non
     Raises:
         NotReady: Naming all that are not.
     """
-    _raise_first([problem for split in splits if (problem := _change(split, _stat(storage, split.path)))])
+    _raise_first([problem for split in splits if (problem := _change_on(storage, split))])
+
+
+def _change_on(storage: Readable, split: FileSplit) -> NotReady | None:
+    try:
+        return _change(split, _stat(storage, split.path))
+    except PathProblem as problem:
+        # The next look says of it what there is to say.
+        return NotReady(split.path, problem.reason)
 
 
 def _raise_first(problems: Sequence[_Problem]) -> None:
@@ -216,20 +229,20 @@ def _fetcher(storage: Readable, split: FileSplit) -> Fetch:
                 yield piece
         except FileNotFoundError:
             raise _gone(split) from None
-        except AccessDenied as denied:
-            # It is about this file: the others can be read, or are said to be denied as well.
-            raise CorruptFile(split, denied.reason) from None
+        except PathProblem as problem:
+            # It is about this file: the others can be read, or are said to be unreadable as well.
+            raise UnreadableFile(split, problem.reason) from None
         if missing:
             raise _short(split, missing, end - start)
 
     return fetch
 
 
-def _held(split: FileSplit, content: bytes | AccessDenied | None) -> Fetch:
+def _held(split: FileSplit, content: bytes | PathProblem | None) -> Fetch:
     if content is None:
         raise _gone(split)
-    if isinstance(content, AccessDenied):
-        raise CorruptFile(split, content.reason)
+    if isinstance(content, PathProblem):
+        raise UnreadableFile(split, content.reason)
     if len(content) < split.length:
         raise _short(split, split.length - len(content), split.length)
     return lambda start, end: iter((content[start:end],))
@@ -313,7 +326,7 @@ def _read(
         lines = yield from _texts(pieces, window_start(mtime, window_us))
     except BrokenData as problem:
         # Bytes that were exchanged under our eyes look corrupt too.
-        change = _change(split, _stat(storage, split.path))
+        change = _change_on(storage, split)
         raise change or CorruptFile(split, str(problem)) from problem
     believed = mtime == split.mtime
     return SplitProof(

@@ -183,7 +183,7 @@ def publish(table: WordCounts, source: Source, difference: Difference, decision:
         now = find_published(snapshot.handle, lambda row: row["batch"] == published.number)
         if not now or now[0].corrections != published.corrections:
             raise DecisionRefused(f"batch {published.number} was corrected by somebody else meanwhile; look again")
-    elif any(split.what not in snapshot.ledger.parked for split in difference.splits):
+    elif any(snapshot.ledger.waiting(split.what) is None for split in difference.splits):
         raise DecisionRefused("somebody else has decided meanwhile; look again")
     batch = Batch(
         table.stream.name,
@@ -220,9 +220,10 @@ def recount_file(stream: Stream, source: Source, snapshot: Snapshot, what: str, 
     held = find_published(snapshot.handle, lambda row: any(split["path"] == what for split in row["splits"]))
     if held:
         return recount(stream, source, snapshot, held[-1], as_text=text)
-    waiting = snapshot.ledger.parked[what].split
-    assert isinstance(waiting, FileSplit)
-    return recount(stream, source, snapshot, Published(-1, (), utc_now(), (waiting,)), as_text=text)
+    waiting = snapshot.ledger.waiting(what)
+    assert waiting is not None
+    assert isinstance(waiting.split, FileSplit)
+    return recount(stream, source, snapshot, Published(-1, (), utc_now(), (waiting.split,)), as_text=text)
 
 
 def _as_they_are(source: Source, splits: Iterable[Split], as_text: str | None) -> tuple[Split, ...]:

@@ -16,6 +16,7 @@ from wordtide.sources.kafka import KafkaTopic, identity_of
 from wordtide.sources.landing import LandingFolder
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.files import utc_now
+from wordtide.table.ledger import ParkedSince
 
 ATTEMPTS = 50
 """Lost races against drains before a decision is given up."""
@@ -43,8 +44,7 @@ def resolve(stream: Stream, source: Source, table: WordCounts, what: str, decisi
 
     def attempt() -> Committed:
         snapshot = existing(table)
-        _waiting(snapshot, stream, what)
-        resolution = _resolution(source, snapshot, what, decision.verdict)
+        resolution = _resolution(source, snapshot, _waiting(snapshot, stream, what), decision.verdict)
         batch = Batch(
             stream.name,
             snapshot.next_batch,
@@ -63,11 +63,14 @@ def resolve(stream: Stream, source: Source, table: WordCounts, what: str, decisi
     return until_committed(attempt)
 
 
-def _waiting(snapshot: Snapshot, stream: Stream, what: str) -> None:
-    if what not in snapshot.ledger.parked:
+def _waiting(snapshot: Snapshot, stream: Stream, what: str) -> ParkedSince:
+    """Return what is known of something parked, or of a file that cannot be read."""
+    waiting = snapshot.ledger.waiting(what)
+    if waiting is None:
         raise DecisionRefused(
             f"stream {stream.name}: {what} is not parked, or not any more; wordtide parked {stream.name} lists what is"
         )
+    return waiting
 
 
 def existing(table: WordCounts) -> Snapshot:
@@ -93,9 +96,8 @@ def until_committed(attempt: Callable[[], Committed]) -> Committed:
     raise SourceUnavailable(f"given up after {ATTEMPTS} attempts, nothing was changed; the last: {reason}")
 
 
-def _resolution(source: Source, snapshot: Snapshot, what: str, verdict: Verdict) -> Resolution:
-    ledger = snapshot.ledger
-    waiting = ledger.parked[what]
+def _resolution(source: Source, snapshot: Snapshot, waiting: ParkedSince, verdict: Verdict) -> Resolution:
+    ledger, what = snapshot.ledger, waiting.what
     if not isinstance(source, KafkaTopic):
         split = None if isinstance(waiting.split, KafkaSplit) else waiting.split
         return resolve_file(verdict, what, split)

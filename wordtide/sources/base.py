@@ -9,6 +9,7 @@ from typing import Protocol
 from wordtide.batch import Founding, Parked, Split, SplitProof, Transaction
 from wordtide.config import StreamConfig
 from wordtide.errors import WordtideError
+from wordtide.planning.names import NOTHING_LEFT_OUT, LeftOut
 from wordtide.planning.stalls import Held
 from wordtide.reading.aside import Quarantine
 from wordtide.reading.files import CorruptFile, NotReady
@@ -42,6 +43,10 @@ class SourcePlan:
         bytes: Of all complete files, the splits' included; 0 for a topic.
         settled: Files that were in doubt and are what was counted, to be recorded as such.
         doubtful: Files whose content has to be read before they are planned: `tidy` does that.
+        due: Monotonic seconds at which the first of the files that are too young may be complete.
+        ripe: How many of them are not too young by their mtime and our clock: a run has only to see them once more.
+        retried: The splits are files that are recorded as unreadable and tried again.
+        left_out: What the glob of a folder wants and nobody takes.
     """
 
     splits: tuple[Split, ...]
@@ -56,6 +61,15 @@ class SourcePlan:
     bytes: int = 0
     settled: tuple[Parked, ...] = ()
     doubtful: int = 0
+    due: float | None = None
+    ripe: int = 0
+    retried: bool = False
+    left_out: LeftOut = NOTHING_LEFT_OUT
+
+    @property
+    def unconfirmed(self) -> tuple[Parked, ...]:
+        """What is to be recorded once a second poll shows it too: lost, or tried and unreadable. A run waits for it."""
+        return (*self.parked, *(one.parked for one in self.held if one.after is not None and not one.recorded))
 
 
 class SplitReader(Protocol):

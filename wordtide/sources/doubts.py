@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from wordtide.batch import Parked, Taken
 from wordtide.errors import WordtideError
+from wordtide.planning.complete import Stillness
 from wordtide.planning.identity import Doubt, Found, Unreadable, doubt_of, first_names, namesake, replaced, settled
-from wordtide.storage import AccessDenied, FileInfo, Readable, fileid
+from wordtide.storage import FileInfo, PathProblem, Readable, fileid
 from wordtide.table.ledger import Ledger
 
 READ_BYTES = 256 << 20
@@ -55,21 +56,18 @@ class Doubts:
         """How many files wait for being read, as far as the last listing goes."""
         return len(self._open)
 
-    def judge(
-        self, news: Sequence[FileInfo], seen: Sequence[FileInfo], ledger: Ledger, now_ms: int, min_age_s: float
-    ) -> Judged:
+    def judge(self, news: Sequence[FileInfo], seen: Sequence[FileInfo], ledger: Ledger, stillness: Stillness) -> Judged:
         """Divide the files of a listing by what is known of them.
 
         Args:
             news: Those that may be meant for us and are not taken, or not beyond doubt.
             seen: All that are listed.
             ledger: What was taken.
-            now_ms: ms since the epoch.
-            min_age_s: Seconds a file must have been left alone to be complete; younger ones are planned unread.
+            stillness: Decides which files are complete; the others are planned unread.
         """
         links = first_names(news, ledger.files)
         doubts, planned = self._doubts(news, links, ledger)
-        young = [doubt.file for doubt in doubts if abs(now_ms - doubt.file.mtime_ms) < min_age_s * 1000]
+        young = [doubt.file for doubt in doubts if not stillness.takes(doubt.file)]
         planned += young
         doubts = [doubt for doubt in doubts if doubt.file not in young]
         self._keep_only(doubts)
@@ -167,8 +165,8 @@ class Doubts:
                 self._give_up(file)
         except FileNotFoundError:
             self._give_up(file)
-        except AccessDenied as denied:
-            self._settle(file, Unreadable(denied.reason))
+        except PathProblem as problem:
+            self._settle(file, Unreadable(problem.reason))
         return at - start
 
     def _settle(self, file: FileInfo, found: Found) -> None:

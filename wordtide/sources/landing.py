@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wordtide.batch import FileSplit, Founding, Parked, Split, SplitProof
 from wordtide.config import Stream
 from wordtide.errors import DecisionRefused, EnvironmentProblem, TableRefused, WordtideError
+from wordtide.planning.complete import Stillness
 from wordtide.planning.identity import is_taken
+from wordtide.planning.landing import LandingPlan, plan_landing
 from wordtide.planning.landing import cut as cut_file
-from wordtide.planning.landing import plan_landing
-from wordtide.planning.names import is_candidate
+from wordtide.planning.names import Verdict, left_out, names_of
+from wordtide.planning.unreadable import Unreadables, closed_entries, odd_entries, speakable
 from wordtide.reading.aside import NOTHING, Quarantine
 from wordtide.reading.files import (
     CorruptFile,
     NotReady,
+    UnreadableFile,
     plain_files,
     read_files,
     text_range,
@@ -26,10 +29,11 @@ from wordtide.reading.files import (
 )
 from wordtide.reading.kafka import GapsFound, StalledRead
 from wordtide.reading.text import Text
+from wordtide.sources.ages import Ages
 from wordtide.sources.base import Position, SourcePlan, quarantine_of
 from wordtide.sources.doubts import Doubts
 from wordtide.sources.putaway import Elsewhere, PutAway
-from wordtide.storage import AccessDenied, FileInfo, Readable, Storage
+from wordtide.storage import FileInfo, PathProblem, Readable, Storage, Survey
 from wordtide.storage.fileid import UNKNOWN
 from wordtide.table.ledger import Ledger
 
@@ -96,15 +100,22 @@ class LandingReader:
 
 @dataclass(frozen=True, slots=True)
 class LandingLook:
-    """See `wordtide.sources.base.Look`."""
+    """See `wordtide.sources.base.Look`.
+
+    Attributes:
+        folder: Whose.
+        seen: What the listing found.
+        at: When it began, monotonic seconds.
+    """
 
     folder: LandingFolder
-    seen: Sequence[FileInfo]
+    seen: Survey
+    at: float
 
     def plan(self, ledger: Ledger, position: Position) -> SourcePlan:
         """See `Look`."""
         del position  # files are their own position
-        return self.folder.plan(self.seen, ledger)
+        return self.folder.plan(self.seen, self.at, ledger)
 
 
 class LandingFolder:
@@ -117,9 +128,12 @@ class LandingFolder:
         self._landing = stream.config.landing
         self._storage = storage
         self._root = root
+        self._names = names_of(self._landing.glob, self._landing.in_progress)
         self._bound: frozenset[str] | None = None
-        self._listed: Sequence[FileInfo] | None = None
+        self._first: LandingLook | None = None
         self._refused: dict[tuple[str, int, int], str] = {}
+        self._unreadable = Unreadables()
+        self._ages = Ages(self._config, storage)
         self._namespace: str | None = None
         self._suspects: Counter[str] = Counter()
         self._doubts = Doubts(storage)
@@ -132,7 +146,7 @@ class LandingFolder:
 
     def found(self) -> Founding:
         """Record whose files they are. The folder must exist."""
-        self._storage.list_files(self._root)
+        self._survey()
         return Founding(self._identity(), (), ())
 
     def _identity(self) -> dict[str, str]:
@@ -142,75 +156,118 @@ class LandingFolder:
 
     def fix_ends(self) -> None:
         """Take no file that is not there at this moment."""
-        self._listed = self._storage.list_files(self._root)
-        self._bound = frozenset(file.path for file in self._listed)
+        self._first = LandingLook(self, self._survey(), time.monotonic())
+        self._bound = frozenset(file.path for file in self._first.seen.files)
 
     def look(self) -> LandingLook:
         """See `Source`. The first look of a run by hand is the listing that fixed its ends."""
-        listed, self._listed = self._listed, None
-        return LandingLook(self, self._storage.list_files(self._root) if listed is None else listed)
+        first, self._first = self._first, None
+        if first is not None:
+            return first
+        began = time.monotonic()
+        return LandingLook(self, self._survey(), began)
 
-    def plan(self, seen: Sequence[FileInfo], ledger: Ledger) -> SourcePlan:
-        """Plan the next batch from a listing and the files the ledger holds."""
+    def _survey(self) -> Survey:
+        """List the folder, without the folders in which the glob can mean nothing."""
+        return self._storage.survey(self._root, lambda folder: self._names.may_hold(folder[self._skip :]))
+
+    def plan(self, seen: Survey, at: float, ledger: Ledger) -> SourcePlan:
+        """Plan the next batch from a listing, begun at a monotonic time, and the files the ledger holds."""
         if ledger.identity and ledger.identity != self._identity():
             raise TableRefused(
                 f"the table belongs to the landing folder {ledger.identity['path']} ({ledger.identity['namespace']}),"
                 f" not to {self._root} ({self._namespace}); put streams.yaml back, or name a new stream"
             )
-        now_ms = int(time.time() * 1000)
-        judged = self._doubts.judge(list(self._news(seen, ledger)), seen, ledger, now_ms, self._landing.min_age)
+        news, in_progress = self._news(seen.files, ledger)
+        stillness = self._ages.stillness(news, at)
+        judged = self._doubts.judge(news, seen.files, ledger, stillness)
         refused = {
             FileSplit(file.path, file.length, file.mtime_ms, 0, file.length, file_id=file.file_id): reason
             for file in judged.files
             if (reason := self._refused.get((file.path, file.length, file.mtime_ms))) is not None
             and file.path not in ledger.parked
         }
-        plan = plan_landing(
-            judged.files,
+        parked = ledger.parked.keys() | {split.path for split in refused}
+        found = self._unreadable.sort(judged.files, ledger, time.monotonic())
+        plan = self._planned(found.fresh, ledger, parked, stillness, judged.replaced)
+        due = self._ages.sight(stillness, plan.young)
+        # By themselves: whatever they do, it is not done to others. They are few, and rarely tried.
+        again = self._planned(found.again, ledger, parked, stillness, judged.replaced) if found.again else None
+        splits = again.splits if again is not None and again.splits else plan.splits
+        unread = len({one.parked.what for one in found.held} | {file.path for file in found.again})
+        if not self._putaway.keep:
+            planned = {split.path for split in splits}
+            self._counted = [
+                file for file in seen.files if is_taken(file, ledger.files.get(file.path)) or file.path in planned
+            ]
+        return SourcePlan(
+            splits,
+            (),
+            (
+                *(Parked(split.path, reason, split) for split, reason in refused.items()),
+                *plan.parked,
+                *(again.parked if again is not None else ()),
+            ),
+            plan.backlog_files + unread - len(splits),
+            plan.waiting,
+            plan.behind or (splits is not plan.splits and plan.backlog_files > 0),
+            f"{ledger.taken + len(splits)} files",
+            f"{ledger.taken} files",
+            held=(*found.held, *closed_entries(seen.closed, self._names, self._skip, ledger)),
+            bytes=plan.backlog_bytes,
+            settled=judged.settled,
+            doubtful=self._doubts.open,
+            due=due,
+            ripe=sum(map(stillness.looks_complete, plan.young)),
+            retried=splits is not plan.splits,
+            left_out=left_out(in_progress, odd_entries(seen.odd, self._names, self._skip)),
+        )
+
+    def _planned(
+        self,
+        files: Sequence[FileInfo],
+        ledger: Ledger,
+        parked: Collection[str],
+        stillness: Stillness,
+        replaced: Mapping[str, str],
+    ) -> LandingPlan:
+        return plan_landing(
+            files,
             ledger.files,
-            ledger.parked.keys() | {split.path for split in refused},
-            now_ms=now_ms,
-            min_age_s=self._landing.min_age,
+            parked,
+            stillness=stillness,
             max_files=self._config.max_files,
             max_bytes=self._config.max_bytes,
             under_construction=self._under_construction,
             suspects=self._suspects,
-            replaced=judged.replaced,
-        )
-        if not self._putaway.keep:
-            planned = {split.path for split in plan.splits}
-            self._counted = [
-                file for file in seen if is_taken(file, ledger.files.get(file.path)) or file.path in planned
-            ]
-        return SourcePlan(
-            plan.splits,
-            (),
-            (*(Parked(split.path, reason, split) for split, reason in refused.items()), *plan.parked),
-            plan.backlog_files - len(plan.splits),
-            plan.waiting,
-            plan.behind,
-            f"{ledger.taken + len(plan.splits)} files",
-            f"{ledger.taken} files",
-            bytes=plan.backlog_bytes,
-            settled=judged.settled,
-            doubtful=self._doubts.open,
+            replaced=replaced,
         )
 
-    def _news(self, seen: Sequence[FileInfo], ledger: Ledger) -> Iterator[FileInfo]:
-        """Yield the files that may be meant for us by name and glob; those taken, beyond doubt, left out."""
-        files = ledger.files
-        skip = len(self._root.rstrip("/")) + 1
-        glob = self._landing.glob
+    def _news(self, seen: Sequence[FileInfo], ledger: Ledger) -> tuple[list[FileInfo], list[tuple[int, str]]]:
+        """Return the files meant for us and not surely taken, and mtime and path of those with names in progress."""
+        files, skip, verdict, bound = ledger.files, self._skip, self._names.verdict, self._bound
+        wanted: list[FileInfo] = []
+        in_progress: list[tuple[int, str]] = []
         for file in seen:
-            if is_taken(file, files.get(file.path)) or (self._bound is not None and file.path not in self._bound):
+            if is_taken(file, files.get(file.path)):
                 continue
-            if is_candidate(file.path[skip:], glob):
-                yield file
+            match verdict(file.path[skip:]):
+                case Verdict.WANTED:
+                    if bound is None or file.path in bound:
+                        wanted.append(file)
+                case Verdict.IN_PROGRESS:
+                    in_progress.append((file.mtime_ms, speakable(file.path)))
+        return wanted, in_progress
+
+    @property
+    def _skip(self) -> int:
+        """Characters before a path below the landing folder."""
+        return len(self._root.rstrip("/")) + 1
 
     def _under_construction(self, path: str) -> bool:
         try:
             return self._storage.under_construction(path)
-        except AccessDenied:
+        except PathProblem:
             # Who may not ask may not read it either: the reader will say so, of this file alone.
             return False
 
@@ -264,10 +321,13 @@ class LandingFolder:
         return FileSplit(*identity, as_text=same and file.as_text, file_id=found.file_id)
 
     def reject(self, problem: CorruptFile | NotReady | StalledRead | GapsFound) -> None:
-        """Have the next plan park what is corrupt, and look twice at what was not as planned."""
+        """Have the next plans park what is corrupt, leave out what cannot be read, look twice at what has changed."""
         if isinstance(problem, CorruptFile):
             for file in (problem, *problem.also):
-                self._refused[file.split.path, file.split.length, file.split.mtime] = file.reason
+                if isinstance(file, UnreadableFile):
+                    self._unreadable.failed(file.split, file.reason, time.monotonic())
+                else:
+                    self._refused[file.split.path, file.split.length, file.split.mtime] = file.reason
         elif isinstance(problem, NotReady):
             self._suspects.update([file.path for file in (problem, *problem.also)])
         else:

@@ -16,7 +16,7 @@ from itertools import count
 
 from wordtide.batch import FileSplit
 from wordtide.errors import EnvironmentProblem, WordtideError
-from wordtide.storage import AccessDenied, FileInfo, Readable, Storage
+from wordtide.storage import FileInfo, PathProblem, Readable, Storage
 
 STAGING = ".wordtide-taken"
 """The staging folder's name in the landing folder."""
@@ -84,7 +84,7 @@ class PutAway:
             _token, _, relative = staged[len(self._staging) + 1 :].partition("/")
             return self._go_on(staged, relative, counted)
 
-        remaining = _each(finish, [file.path for file in self.storage.list_files(self._staging)])
+        remaining = _each(finish, [file.path for file in self.storage.survey(self._staging).files])
         self.storage.prune(self._staging)
         return remaining
 
@@ -173,7 +173,7 @@ class Elsewhere:
         """See `Readable`."""
         return self.storage.read_range(self._place(path), start, end)
 
-    def read_small(self, files: Sequence[tuple[str, int]]) -> Generator[bytes | AccessDenied | None, None, None]:
+    def read_small(self, files: Sequence[tuple[str, int]]) -> Generator[bytes | PathProblem | None, None, None]:
         """See `Readable`."""
         return self.storage.read_small([(self._place(path), length) for path, length in files])
 
@@ -201,7 +201,7 @@ def _each(action: Callable[[str], bool], paths: Sequence[str]) -> dict[str, Word
         except FileNotFoundError:
             # Somebody took it away, or another drain was faster.
             return
-        except (AccessDenied, EnvironmentProblem) as problem:
+        except (PathProblem, EnvironmentProblem) as problem:
             remaining[path] = problem
 
     with ThreadPoolExecutor(THREADS, "put-away") as pool:

@@ -6,19 +6,35 @@ import os
 from urllib.parse import urlsplit
 
 from wordtide.errors import ConfigError, SourceUnavailable
-from wordtide.storage.base import CHUNK_BYTES, AccessDenied, FileInfo, Readable, Storage, is_hidden
+from wordtide.storage.base import (
+    CHUNK_BYTES,
+    AccessDenied,
+    FileInfo,
+    PathProblem,
+    Readable,
+    Storage,
+    Unreadable,
+    is_hidden,
+)
 from wordtide.storage.hdfs import HdfsAddress, HdfsStorage
 from wordtide.storage.local import LocalStorage
+from wordtide.storage.survey import Closed, Odd, Survey, everywhere
 
 __all__ = [
     "CHUNK_BYTES",
     "AccessDenied",
+    "Closed",
     "FileInfo",
     "HdfsAddress",
     "HdfsStorage",
     "LocalStorage",
+    "Odd",
+    "PathProblem",
     "Readable",
     "Storage",
+    "Survey",
+    "Unreadable",
+    "everywhere",
     "is_hidden",
     "storage_for",
 ]

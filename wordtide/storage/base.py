@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wordtide.errors import SourceUnavailable
 from wordtide.storage.fileid import UNKNOWN
+
+if TYPE_CHECKING:
+    from wordtide.storage.survey import MayEnter, Survey
 
 CHUNK_BYTES = 4 << 20
 """Bytes per chunk of a range being read: of the 6 ms that 4 MiB take from HDFS the call itself is 0.5."""
@@ -30,12 +33,12 @@ class FileInfo(NamedTuple):
     file_id: int = UNKNOWN
 
 
-class AccessDenied(SourceUnavailable):
-    """The storage answers, and lets this user not at a path.
+class PathProblem(SourceUnavailable):
+    """The storage answers, and one path cannot be looked at or read. Others can, and this one may mend by itself.
 
     Attributes:
         place: The path, with its server.
-        reason: Whose permission is missing, and what to do; with the place the error's text.
+        reason: Why, and what to do; with the place the error's text.
     """
 
     def __init__(self, place: str, reason: str) -> None:
@@ -48,11 +51,19 @@ class AccessDenied(SourceUnavailable):
         return f"{self.place}: {self.reason}"
 
 
+class AccessDenied(PathProblem):
+    """This user is not let at a path; the reason says whose permission is missing."""
+
+
+class Unreadable(PathProblem):
+    """The bytes, or the entry itself, cannot be had: a bad sector, a block without a sound copy, no key."""
+
+
 class Readable(Protocol):
     """What reading files asks of a storage.
 
-    Every method raises SourceUnavailable when the storage does not answer or refuses us (AccessDenied, if it is for a
-    lack of permission), and FileNotFoundError for a missing path unless it says otherwise.
+    Every method raises SourceUnavailable when the storage does not answer (PathProblem, if it is about one path alone),
+    and FileNotFoundError for a missing path unless it says otherwise.
     """
 
     def stat(self, path: str) -> FileInfo:
@@ -66,7 +77,7 @@ class Readable(Protocol):
         """
         ...
 
-    def read_small(self, files: Sequence[tuple[str, int]]) -> Generator[bytes | AccessDenied | None, None, None]:
+    def read_small(self, files: Sequence[tuple[str, int]]) -> Generator[bytes | PathProblem | None, None, None]:
         """Yield the first ``length`` bytes of each (path, length) in turn, None for a missing file.
 
         Of a file that may not be read comes the error, not raised: the others are read all the same. Fewer bytes come
@@ -82,12 +93,24 @@ class Storage(Readable, Protocol):
     """
 
     def list_files(self, root: str) -> list[FileInfo]:
-        """Return the files below a folder, recursively, in no particular order.
+        """Return the files below a folder, recursively, in no particular order: all of them, or an error.
 
         Folders named ``.x`` or ``_x`` and linked folders are not entered.
 
         Raises:
-            SourceUnavailable: ``root`` is missing, no folder, or some folder below it may not be read.
+            SourceUnavailable: ``root`` is missing, no folder, or something below it cannot be looked at.
+        """
+        ...
+
+    def survey(self, root: str, enter: MayEnter = ...) -> Survey:
+        """Return what is below a folder, as `list_files`, with what cannot be looked at instead of an error.
+
+        Args:
+            root: The folder.
+            enter: Whether a folder below it is worth being listed; of others nothing is said.
+
+        Raises:
+            SourceUnavailable: ``root`` is missing, no folder, or cannot be listed itself.
         """
         ...
 
@@ -132,6 +155,10 @@ class Storage(Readable, Protocol):
 
     def under_construction(self, path: str) -> bool:
         """Return whether a writer has the file open. A local disk cannot tell: False. A missing file: False."""
+        ...
+
+    def clock_ms(self) -> int:
+        """Return the time by the clock that gives files their mtimes, as far as it can be asked; ms since the epoch."""
         ...
 
     def namespace(self) -> str:

@@ -30,6 +30,7 @@ _CONFIG = {
     "dfs.client.failover.sleep.base.millis": "50",
     "dfs.client.failover.sleep.max.millis": "100",
 }
+_NO_KEYS = {"hadoop.security.key.provider.path": "", "dfs.encryption.key.provider.uri": ""}
 _LISTED_AT_ONCE = 10_000
 """Entries of a listing that one limit is for."""
 _WRITTEN_AT_ONCE = 4 << 20
@@ -78,7 +79,7 @@ class LimitedClient:
     def raw(self) -> Client:
         """The client itself, for who has a limit of their own."""
         if self._raw is None:
-            self._raw = Client(self._url, _CONFIG)
+            self._raw = _made(self._url)
         return self._raw
 
     def renew(self) -> None:
@@ -131,6 +132,19 @@ class LimitedClient:
         except TimeoutError:
             self.renew()
             raise
+
+
+def _made(url: str) -> Client:
+    """Return a new client, one without keys where it cannot use the key provider that Hadoop's configuration names.
+
+    Only a NameNode can use a keystore file (``jceks://``). What is in no encryption zone is read all the same.
+    """
+    try:
+        return Client(url, _CONFIG)
+    except RuntimeError as error:
+        if "KMS URI" not in str(error):
+            raise
+        return Client(url, _CONFIG | _NO_KEYS)
 
 
 class LimitedReader:

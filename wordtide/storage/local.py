@@ -8,19 +8,32 @@ import os
 import pwd
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from wordtide.errors import EnvironmentProblem, SourceUnavailable, WordtideError
-from wordtide.storage.base import CHUNK_BYTES, AccessDenied, FileInfo, is_hidden, temporary_name
+from wordtide.storage.base import (
+    CHUNK_BYTES,
+    AccessDenied,
+    FileInfo,
+    PathProblem,
+    Unreadable,
+    is_hidden,
+    temporary_name,
+)
 from wordtide.storage.fileid import file_id
+from wordtide.storage.survey import Closed, MayEnter, Odd, Survey, everywhere
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What writing says when a disk, a quota or a limit is exhausted."""
 _NO_SUCH_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 """What reading says of a path without a file: a folder may be in its place by now, or a file in a folder's."""
+_OUR_OWN_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""What says nothing about a path: this process, or the machine, has used up what it may have."""
+_NO_KEY = {errno.ENOKEY, errno.EKEYEXPIRED, errno.EKEYREVOKED, errno.EKEYREJECTED}
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
@@ -32,21 +45,17 @@ class LocalStorage:
     """Files of this machine. See `wordtide.storage.Storage`."""
 
     def list_files(self, root: str) -> list[FileInfo]:
+        """See `Storage`."""
+        return self.survey(root).complete()
+
+    def survey(self, root: str, enter: MayEnter = everywhere) -> Survey:
         """See `Storage`. A linked folder is not entered, so a loop is harmless and no file appears twice."""
-        found: list[FileInfo] = []
+        found = Survey()
         folders = [root]
         while folders:
             folder = folders.pop()
             try:
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        if entry.is_dir(follow_symlinks=False):
-                            if not is_hidden(entry.name):
-                                folders.append(entry.path)
-                            continue
-                        info = _info(entry.path)
-                        if info is not None:
-                            found.append(info)
+                _scan(folder, enter, found, folders)
             except FileNotFoundError:
                 # Below the root a folder may go while we look; the root must be there.
                 if folder == root:
@@ -55,7 +64,10 @@ class LocalStorage:
                 if folder == root:
                     raise SourceUnavailable(f"{root}: is a file, not a folder; correct landing.path") from None
             except OSError as error:
-                raise _unreadable(folder, error) from error
+                problem = _path_problem(folder, error)
+                if folder == root:
+                    raise problem from error
+                found.closed.append(Closed(folder, True, problem))
         return found
 
     def stat(self, path: str) -> FileInfo:
@@ -97,15 +109,15 @@ class LocalStorage:
         finally:
             os.close(descriptor)
 
-    def read_small(self, files: Sequence[tuple[str, int]]) -> Generator[bytes | AccessDenied | None, None, None]:
+    def read_small(self, files: Sequence[tuple[str, int]]) -> Generator[bytes | PathProblem | None, None, None]:
         """See `Storage`. One after the other: a local disk has no round trips to hide."""
         for path, length in files:
             try:
-                content: bytes | AccessDenied | None = b"".join(self.read_range(path, 0, length))
+                content: bytes | PathProblem | None = b"".join(self.read_range(path, 0, length))
             except FileNotFoundError:
                 content = None
-            except AccessDenied as denied:
-                content = denied
+            except PathProblem as problem:
+                content = problem
             yield content
 
     def write_durably(self, path: str, chunks: Iterable[bytes], *, private: bool = False) -> int:
@@ -197,9 +209,35 @@ class LocalStorage:
         """False: nothing shows it. The contract on a local disk is to write elsewhere and rename."""
         return False
 
+    def clock_ms(self) -> int:
+        """See `Storage`. This machine's: a file server's cannot be asked."""
+        return time.time_ns() // 1_000_000
+
     def namespace(self) -> str:
         """``file``."""
         return "file"
+
+
+def _scan(folder: str, enter: MayEnter, found: Survey, folders: list[str]) -> None:
+    """Add what is in a folder to a survey, and the folders in it that are worth being listed to those to come."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    if not is_hidden(entry.name) and enter(entry.path):
+                        folders.append(entry.path)
+                    continue
+                info = _info(entry.path)
+            except OSError as error:
+                if not os.access(folder, os.X_OK, effective_ids=True):
+                    # Names may be read here and no more: so it is with all of them.
+                    raise
+                found.closed.append(Closed(entry.path, False, _path_problem(entry.path, error)))
+                continue
+            if info is not None:
+                found.files.append(info)
+            elif (what := _oddity(entry)) is not None:
+                found.odd.append(Odd(entry.path, what))
 
 
 def _info(path: str) -> FileInfo | None:
@@ -215,6 +253,29 @@ def _info(path: str) -> FileInfo | None:
     if not stat.S_ISREG(status.st_mode):
         return None
     return FileInfo(path, status.st_size, status.st_mtime_ns // 1_000_000, 0, file_id(status))
+
+
+def _oddity(entry: os.DirEntry[str]) -> str | None:
+    """Return what an entry without a regular file is; None: it is gone."""
+    try:
+        mode = entry.stat(follow_symlinks=False).st_mode
+    except OSError:
+        return None
+    if not stat.S_ISLNK(mode):
+        return _KINDS.get(stat.S_IFMT(mode))
+    try:
+        target = os.stat(entry.path).st_mode
+    except OSError as error:
+        return "a link in a circle" if error.errno == errno.ELOOP else "a link that leads nowhere"
+    return "a link to a folder, which is not followed" if stat.S_ISDIR(target) else _KINDS.get(stat.S_IFMT(target))
+
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def _rename(source: str, target: str) -> None:
@@ -268,10 +329,23 @@ def _unread(path: str, error: OSError) -> OSError | SourceUnavailable:
     return _unreadable(path, error)
 
 
+def _path_problem(path: str, error: OSError) -> PathProblem:
+    """Return an error as one of the path alone, or raise it as one of this process."""
+    problem = _unreadable(path, error)
+    if not isinstance(problem, PathProblem):
+        raise problem from error
+    return problem
+
+
 def _unreadable(path: str, error: OSError) -> SourceUnavailable:
     if isinstance(error, PermissionError):
         return AccessDenied(path, f"permission denied: {_who(path)}; let this user read it (folders: r-x)")
-    return SourceUnavailable(f"{path}: cannot be read ({error.strerror or error})")
+    why = error.strerror or str(error)
+    if error.errno in _OUR_OWN_LIMITS:
+        return SourceUnavailable(f"{path}: cannot be read ({why}); raise this process's limits (ulimit -n)")
+    if error.errno in _NO_KEY:
+        return Unreadable(path, f"is encrypted, and its key is not here ({why}); unlock it for this user")
+    return Unreadable(path, f"cannot be read ({why}); see to its disk or mount")
 
 
 def _who(path: str) -> str:

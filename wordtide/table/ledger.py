@@ -136,6 +136,15 @@ class Ledger:
             newest = sorted(self.staged.items(), key=lambda entry: entry[1])[-STAGED_KEPT:]
             self.staged = dict(newest)
 
+    def waiting(self, what: str) -> ParkedSince | None:
+        """Return what an operator may decide about, by name: something parked, or a file that cannot be read."""
+        return self.parked.get(what) or self.unreadable.get(what)
+
+    @property
+    def unreadable(self) -> dict[str, ParkedSince]:
+        """The files and folders recorded as stalled: they could not be read, and were not counted since."""
+        return {what: one for what, one in self.stalled.items() if isinstance(one.split, FileSplit)}
+
     def apply(self, rows: Iterable[Mapping[str, Any]], freed: Mapping[str, int] | None = None) -> None:
         """Take in further batch rows, each number once over all calls, in order; the caller sees to ``last``.
 
@@ -164,6 +173,8 @@ class Ledger:
             case Status.PARKED:
                 not_text = _is_marked(split, Mark.NOT_TEXT)
                 self.parked[what] = ParkedSince(what, split["reason"], row["committed_at"], split_of(split), not_text)
+                if split["path"] is not None:
+                    self.stalled.pop(what, None)
                 return
             case Status.STALLED:
                 self.stalled[what] = ParkedSince(what, split["reason"], row["committed_at"], split_of(split))
@@ -171,6 +182,9 @@ class Ledger:
             case Status.RESOLVED | Status.CORRECTION | Status.SETTLED:
                 self.parked.pop(what, None)
                 self.as_text |= split["topic"] is not None and _is_marked(split, Mark.AS_TEXT)
+        if split["path"] is not None:
+            # Of a partition the position says whether it still is; a file is taken, or it is not.
+            self.stalled.pop(what, None)
         if split["path"] is not None and row["batch"] > freed.get(split["path"], -1):
             taken = self.files[split["path"]] = taken_of(split)
             if self._nodes is not None:
