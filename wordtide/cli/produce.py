@@ -210,8 +210,9 @@ def produce(ctx: click.Context, topic: str, files: tuple[str, ...], partitions: 
         # `tail -f | wordtide produce` ends like this: what was read is sent.
         try:
             sender.finish(_END_SECONDS)
-        finally:
-            _report(sender, topic)
+        except SourceUnavailable as error:
+            click.echo(f"wordtide: {error}", err=True)
+        _report(sender, topic)
         raise
     _report(sender, topic)
 
