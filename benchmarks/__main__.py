@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import backlog, memory, results, small_files, spark_text, steady, warm_batch
+from benchmarks import age, backlog, memory, results, small_files, spark_text, steady, warm_batch
 from benchmarks.bench import Bench, Benchmark, Servers
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "spark_text": spark_text.run,
     "small_files": small_files.run,
     "memory": memory.run,
+    "age": age.run,
 }
 RESULTS = Path(__file__).with_name("results.md")
 

@@ -114,6 +114,24 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
 
 
+def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
+    """Return an interval that holds the median with at least 95 %, whatever the distribution (order statistics).
+
+    Raises:
+        ValueError: Fewer than six values; no interval of theirs is that sure.
+    """
+    count = len(values)
+    below = 0.0
+    rank = 0
+    # The median lies below the rank-th smallest value if fewer than `rank` of the values lie below it.
+    while (below := below + math.comb(count, rank) * 0.5**count) <= 0.025:
+        rank += 1
+    if not rank:
+        raise ValueError(f"{count} values are too few")
+    ordered = sorted(values)
+    return ordered[rank - 1], ordered[count - rank]
+
+
 def _short(value: float) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"

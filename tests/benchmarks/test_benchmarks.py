@@ -1,6 +1,8 @@
 """What the benchmarks compute from what they measure."""
 
-from benchmarks.measure import Measure, Row, Target, percentile
+import pytest
+
+from benchmarks.measure import Measure, Row, Target, interval_of_median, percentile
 from benchmarks.processes import Cpu, spent
 
 
@@ -19,3 +21,12 @@ def test_the_cpu_time_of_processes_that_end_is_neither_lost_nor_counted_twice():
     # 2 was waited for by 1, which then knows its last second too; 3 ended where nobody keeps its time.
     after = {(1, 0.0): Cpu(12, 7, 0), (4, 0.0): Cpu(3, 0, 1)}
     assert spent(before, after) == 2 + 1 + 1
+
+
+def test_the_interval_of_a_median_is_that_of_the_tables():
+    # Ranks 6 and 15 of 20, 1 and 6 of 6, 14 and 27 of 40: the usual tables of the sign test.
+    assert interval_of_median(range(1, 21)) == (6, 15)
+    assert interval_of_median([6, 1, 5, 2, 4, 3]) == (1, 6)
+    assert interval_of_median(range(1, 41)) == (14, 27)
+    with pytest.raises(ValueError, match="too few"):
+        interval_of_median([1.0] * 5)
