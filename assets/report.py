@@ -16,7 +16,7 @@ from assets.versions import INITIAL, VERSION_TAG, Version
 from wordtide import __version__
 from wordtide.batch import Committed, FileSplit, KafkaSplit, SplitProof, Status
 from wordtide.config import Stream
-from wordtide.sources.base import position_of
+from wordtide.planning.kafka import position_of
 from wordtide.table.ledger import what_of
 from wordtide.table.schema import STEPS
 

@@ -103,12 +103,40 @@ class Aside:
     reason: str
 
 
+class Halt(StrEnum):
+    """Why reading of a partition ended before its range did."""
+
+    FULL = "full"
+    """The batch has its bytes."""
+    UNSEEN = "unseen"
+    """For long nothing but records that are not to be seen (aborted, compacted): what was passed is kept."""
+    SILENT = "silent"
+    """Nothing came."""
+    UNREADABLE = "unreadable"
+    """What follows cannot be decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Where reading of a partition ended early, and why.
+
+    Attributes:
+        halt: What kind of end it was.
+        rest: What of the range was not read.
+        reason: One line, without the names.
+    """
+
+    halt: Halt
+    rest: KafkaSplit
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class SplitProof:
     """What reading one split showed.
 
     Attributes:
-        split: What was to be read.
+        split: What was read: what was planned, or of a partition the part before its stop.
         lines: Lines counted; for Kafka the values that are not tombstones.
         records: Kafka records seen, tombstones included; 0 for files.
         gaps: Offsets of the range that held no visible record (control, aborted, compacted).
@@ -119,6 +147,7 @@ class SplitProof:
         digest: The CRC-32 of a file's stored bytes ``[start, end)``; None for Kafka.
         sampled: Kafka values that were tried as JSON.
         json_objects: How many of those are JSON objects.
+        stop: Why less than planned was read, if it was.
     """
 
     split: Split
@@ -132,6 +161,7 @@ class SplitProof:
     digest: int | None = field(default=None, compare=False)
     sampled: int = field(default=0, compare=False)
     json_objects: int = field(default=0, compare=False)
+    stop: Stop | None = None
 
 
 class Mark(StrEnum):

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -18,10 +18,11 @@ from wordtide.config import EngineName, Stream
 from wordtide.counting.local import Target
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.errors import EnvironmentProblem, PlanAgain, SourceUnavailable, WordtideError
+from wordtide.planning.kafka import shortened
 from wordtide.planning.pace import Moment, Pace, choose_engine, is_extra, next_wait
 from wordtide.planning.stalls import CONFIRM_SECONDS, Stalls, Standing
 from wordtide.reading.files import CorruptFile, NotReady
-from wordtide.reading.kafka import GapsFound, StalledRead
+from wordtide.reading.kafka import GapsFound, ShortRead
 from wordtide.sources.base import Source, SourcePlan, SplitReader
 from wordtide.storage.local import NO_ROOM
 from wordtide.table.commit import Snapshot, SnapshotGone, WordCounts
@@ -289,7 +290,11 @@ class Drain:
         )
         try:
             counted = None if noted else self._count(batch, snapshot.ledger, time.monotonic() - started)
-        except (CorruptFile, NotReady, StalledRead, GapsFound) as problem:
+            if counted is not None and (stops := tuple(proof.stop for proof in counted.proofs if proof.stop)):
+                batch, counted = self._what_was_read(batch, counted, ShortRead(stops))
+                # The rest waits.
+                plan = replace(plan, behind=True)
+        except (CorruptFile, NotReady, ShortRead, GapsFound) as problem:
             self._source.reject(problem)
             raise PlanAgain(str(problem)) from problem
         reached(Step.COMMIT)
@@ -302,6 +307,19 @@ class Drain:
         self._on_commit(committed)
         self._compact()
         return plan, committed
+
+    def _what_was_read(self, batch: Batch, counted: Counted, short: ShortRead) -> tuple[Batch, Counted]:
+        """Return the batch without what was not read of it.
+
+        Raises:
+            ShortRead: Nothing was.
+        """
+        batch, counted = shortened(batch, counted)
+        if not batch.splits:
+            raise short
+        self._source.reject(short)
+        log.info("stream %s: batch %d ends early: %s", self._stream.name, batch.number, short)
+        return batch, counted
 
     def _confirmed(self, plan: SourcePlan) -> tuple[Parked, ...]:
         """Return what an earlier look, long enough ago, would have parked too."""

@@ -369,13 +369,13 @@ def test_an_end_before_the_position_is_parked_and_skip_goes_on_from_the_new_end(
 
 def small_fetches(monkeypatch: pytest.MonkeyPatch, after_first: Callable[[], None]) -> None:
     """Let readers fetch little at a time, and do something once when the first records are there."""
-    settings = KafkaReader._settings
+    settings = KafkaReader.settings
     fetch = KafkaReader._fetch
     done = threading.Event()
 
-    def few(reader: KafkaReader) -> dict[str, object]:
+    def few(reader: KafkaReader, *arguments: Any) -> dict[str, object]:
         little = {"queued.min.messages": 1, "queued.max.messages.kbytes": 1, "fetch.message.max.bytes": 1000}
-        return {**settings(reader), **little}
+        return {**settings(reader, *arguments), **little}
 
     def fetch_few(reader: KafkaReader, consumer: Consumer, wanted: int, progress: Any) -> Any:
         taken = fetch(reader, consumer, min(wanted, 10), progress)
@@ -384,7 +384,7 @@ def small_fetches(monkeypatch: pytest.MonkeyPatch, after_first: Callable[[], Non
             after_first()
         return taken
 
-    monkeypatch.setattr(KafkaReader, "_settings", few)
+    monkeypatch.setattr(KafkaReader, "settings", few)
     monkeypatch.setattr(KafkaReader, "_fetch", fetch_few)
 
 

@@ -15,7 +15,7 @@ import pytest
 import wordtide.drain
 import wordtide.sources.kafka
 from tests.support import Place, topic_of, words_of
-from wordtide.batch import KafkaSplit
+from wordtide.batch import Halt, KafkaSplit, Stop
 from wordtide.config import PROJECT_ROOT, Stream
 from wordtide.connection import KafkaConnection
 from wordtide.counting.kernel import CHUNK_BYTES
@@ -148,8 +148,11 @@ def test_a_read_of_what_never_comes_ends(place: Place, monkeypatch: pytest.Monke
     place.produce(stream, ["a"])
     # Nobody ever writes what follows: a read that waited for it would never end.
     beyond = [KafkaSplit(topic_of(stream), 0, 1, 5)]
-    with pytest.raises(SourceUnavailable, match="nothing arrived"):
-        list(place.source(stream).reader(2**42).read(beyond))
+    reading = place.source(stream).reader(2**42).read(beyond)
+    with pytest.raises(StopIteration) as ended:
+        next(reading)
+    (proof,) = ended.value.value
+    assert proof.stop == Stop(Halt.SILENT, beyond[0], "nothing arrived for 1 s")
 
 
 def test_a_table_at_one_batch_a_second_has_a_bounded_log_and_disk(

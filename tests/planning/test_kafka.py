@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wordtide.batch import KafkaSplit
+from wordtide.batch import Batch, Counted, KafkaSplit, Parked, SplitProof, Transaction
 from wordtide.planning.kafka import (
     KafkaPlan,
     Known,
@@ -17,6 +19,8 @@ from wordtide.planning.kafka import (
     cut,
     fair_shares,
     plan_kafka,
+    position_of,
+    shortened,
 )
 
 NEWS = TopicIdentity("cluster", "id", "news")
@@ -153,6 +157,55 @@ def test_a_gap_is_parked_after_what_is_before_it() -> None:
 
 
 SIZES = st.lists(st.integers(0, 1000), max_size=12)
+
+
+def test_what_cannot_be_decoded_is_parked_after_what_is_before_it() -> None:
+    damage = Parked("news/0", "offsets [5, 8) cannot be read: bad", KafkaSplit("news", 0, 5, 8))
+    known = Known(damaged={0: damage})
+    before = plan({0: (0, 10), 1: (0, 3)}, {0: 2, 1: 0}, known=known)
+    assert (taken(before), before.parked) == ({0: (2, 5), 1: (0, 3)}, ())
+    at = plan({0: (0, 10), 1: (0, 3)}, {0: 5, 1: 3}, known=known)
+    assert (taken(at), at.parked) == ({}, (damage,))
+    behind = plan({0: (0, 10)}, {0: 8}, known=known)
+    assert (taken(behind), behind.parked) == ({0: (8, 10)}, ())
+
+
+def test_a_batch_that_was_found_too_large_is_planned_as_far_as_it_fits() -> None:
+    known = Known(fitting={0: 6, 1: 2})
+    assert taken(plan({0: (0, 10), 1: (0, 9)}, {0: 4, 1: 2}, known=known)) == {0: (4, 6), 1: (2, 9)}
+
+
+def planned(**ranges: tuple[int, int]) -> Batch:
+    """Return a batch of partitions (p0, p1 …) with these ranges, of which partition 2 is new."""
+    splits = tuple(KafkaSplit("news", int(name[1:]), *ends) for name, ends in ranges.items())
+    transactions = tuple(
+        Transaction(f"k/{split.partition}", None if split.partition == 2 else split.start, split.end)
+        for split in splits
+    )
+    position = position_of({7: 70, **{split.partition: split.end for split in splits}})
+    number = Transaction("wordtide/batch", 3, 4)
+    return Batch("s", 4, "a", datetime(2026, 1, 1, tzinfo=UTC), 3, splits, (number, *transactions), position=position)
+
+
+def counted(batch: Batch, *reached: int) -> Counted:
+    splits = [split for split in batch.splits if isinstance(split, KafkaSplit)]
+    proofs = tuple(SplitProof(replace(split, end=end), 0) for split, end in zip(splits, reached, strict=True))
+    return Counted((), proofs, 0, 0, 0, "local")
+
+
+def test_a_batch_that_ends_early_takes_what_was_read_and_leaves_out_partitions_without_any() -> None:
+    batch = planned(p0=(0, 10), p1=(5, 9), p2=(0, 4))
+    kept, proven = shortened(batch, counted(batch, 6, 5, 0))
+    assert kept.splits == (KafkaSplit("news", 0, 0, 6),)
+    assert kept.transactions == (batch.transactions[0], Transaction("k/0", 0, 6))
+    assert kept.position == "0:6 1:5 7:70"
+    assert kept.backlog == 12
+    assert [proof.split for proof in proven.proofs] == list(kept.splits)
+
+
+def test_what_was_read_whole_is_not_shortened() -> None:
+    batch = planned(p0=(0, 10), p2=(0, 4))
+    assert shortened(batch, counted(batch, 10, 4))[0] == batch
 
 
 @given(SIZES, st.integers(1, 3000))

@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from tests.support import SECONDS, assert_contiguous, create_topic, topic_of, unique, wait_until
-from wordtide.batch import KafkaSplit
+from tests.support import SECONDS, assert_contiguous, create_topic, produce, topic_of, unique, wait_until
+from wordtide.batch import Halt, KafkaSplit, SplitProof, Stop
 from wordtide.errors import PlanAgain
-from wordtide.reading.kafka import GapsFound, KafkaReader, StalledRead
+from wordtide.reading.kafka import GapsFound, KafkaReader, ShortRead
 from wordtide.table.ledger import Ledger
 
 LATEST_MS = 4_000_000_000_000
@@ -40,9 +40,10 @@ def topic(cluster):
     return name
 
 
-def transactional(place, topic, *transactions):
+def transactional(place, topic, *transactions, **config):
     """Send transactions: (values, whether to commit)."""
-    producer = Producer({"bootstrap.servers": place.cluster.kafka, "transactional.id": unique("t"), "linger.ms": 0})
+    settings = {"bootstrap.servers": place.cluster.kafka, "transactional.id": unique("t"), "linger.ms": 0, **config}
+    producer = Producer(settings)
     producer.init_transactions(SECONDS)
     for values, commits in transactions:
         producer.begin_transaction()
@@ -120,7 +121,8 @@ def test_one_reading_finds_the_first_gap_of_each_partition_and_piece(place):
 
 def test_what_a_task_of_spark_raises_arrives_whole():
     split = KafkaSplit("t", 0, 3, 9)
-    for error in (GapsFound((split,)), StalledRead("Kafka at a: nothing", (split,), "nothing")):
+    stop = Stop(Halt.UNREADABLE, split, "damaged")
+    for error in (GapsFound((split,)), ShortRead((stop,), (split,))):
         same = pickle.loads(pickle.dumps(error))
         assert (type(same), str(same), same.__dict__) == (type(error), str(error), error.__dict__)
 
@@ -214,3 +216,85 @@ def test_a_range_that_retention_took_meanwhile_is_planned_again(place, topic):
         done.result(SECONDS)
     with pytest.raises(PlanAgain):
         read(place, [KafkaSplit(topic, 0, 0, 10)])
+
+
+def reader_of(place, **settings):
+    return KafkaReader(place.kafka, "read_committed", 60_000_000, LATEST_MS, **settings)
+
+
+def proofs_of(reader, splits):
+    reading = reader.read(splits)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            return end.value
+
+
+def test_a_read_ends_where_its_bytes_are_used_up_and_takes_one_record_at_least(place, topic):
+    produced = [b"x" * 1000] * 10 + [b"y" * 5000] + [b"x" * 1000] * 3
+    produce(place.cluster, topic, produced, partition=0)
+    reader = reader_of(place, max_bytes=3500)
+    at, ends = 0, []
+    while at < len(produced):
+        (proof,) = proofs_of(reader, [KafkaSplit(topic, 0, at, len(produced))])
+        assert proof.split.start == at
+        assert proof.bytes <= 3500 or proof.records == 1
+        at = proof.split.end
+        ends.append(at)
+        assert (proof.stop is None) == (at == len(produced))
+    assert ends == [3, 6, 9, 10, 11, 14]
+
+
+def test_a_batch_of_a_topic_has_no_more_than_its_bytes_and_the_next_one_goes_on(place):
+    stream = place.topic_stream(partitions=2, max_bytes="100KB")
+    for partition in range(2):
+        place.produce(stream, ["w" * 9_999] * 20, partition=partition)
+    assert place.drain(stream).backlog == 0
+    rows = [row for row in place.ledger(stream) if row["bytes"]]
+    assert max(row["bytes"] for row in rows) <= 100_000
+    assert len(rows) <= 6
+    assert_contiguous(rows, {0: 20, 1: 20})
+    assert place.counted(stream) == {"w" * 9_999: 40}
+
+
+def test_pieces_that_are_counted_together_are_taken_whole_or_planned_again_as_far_as_they_fit(place):
+    splits = [KafkaSplit("t", 0, 0, 100), KafkaSplit("t", 1, 0, 50)]
+
+    def piece(partition, start, end, size=0, stop=None):
+        return SplitProof(KafkaSplit("t", partition, start, end), end - start, bytes=size, stop=stop)
+
+    reader = reader_of(place, max_bytes=1000)
+    reader.settle(splits, [piece(0, 50, 100, 400), piece(0, 0, 50, 400), piece(1, 0, 50, 200)])
+    # What lies behind a hole is not taken: the first piece of partition 0 ended early.
+    stop = Stop(Halt.UNREADABLE, KafkaSplit("t", 0, 20, 50), "bad")
+    with pytest.raises(ShortRead) as short:
+        reader.settle(splits, [piece(0, 50, 100), piece(0, 0, 20, stop=stop), piece(1, 0, 50)])
+    assert (short.value.stops, short.value.fitting) == ((stop,), (KafkaSplit("t", 0, 0, 20), splits[1]))
+    # Twice the bytes that fit, so a tenth less than half of each.
+    with pytest.raises(ShortRead) as short:
+        reader.settle(splits, [piece(0, 0, 100, 1500), piece(1, 0, 50, 500)])
+    assert short.value.fitting == (KafkaSplit("t", 0, 0, 45), KafkaSplit("t", 1, 0, 22))
+    # A record is a batch, however large.
+    reader.settle([KafkaSplit("t", 0, 0, 1)], [piece(0, 0, 1, 9999)])
+
+
+def test_what_was_passed_of_invisible_records_is_kept_and_the_next_batch_goes_on_there(place, topic, monkeypatch):
+    monkeypatch.setattr("wordtide.reading.kafka.UNSEEN_SECONDS", 0.2)
+    monkeypatch.setattr("wordtide.reading.fetch.REPORT_SECONDS", 0.02)
+    # A record a response, and each takes a while, as from afar.
+    monkeypatch.setattr("wordtide.reading.fetch.CAREFUL_BYTES", 1024)
+    settings = KafkaReader.settings
+    slow = {"fetch.min.bytes": 100_000_000, "fetch.wait.max.ms": 30}
+    monkeypatch.setattr(KafkaReader, "settings", lambda *arguments: {**settings(*arguments), **slow})
+    lost = ["lost" * 500] * 40
+    transactional(place, topic, (lost, False), (["seen"], True), **{"batch.num.messages": 1})
+    wait_for_markers(place, topic, 43)
+    reached = [0]
+    while reached[-1] < 43:
+        (proof,) = proofs_of(reader_of(place), [KafkaSplit(topic, 0, reached[-1], 43)])
+        assert proof.split.end > reached[-1], proof.stop
+        assert proof.stop is None or proof.stop.halt is Halt.UNSEEN
+        assert proof.records == (proof.split.end > 41)
+        reached.append(proof.split.end)
+    assert len(reached) > 2

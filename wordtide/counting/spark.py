@@ -33,9 +33,11 @@ from wordtide.batch import (
     Counted,
     DataFile,
     FileSplit,
+    Halt,
     KafkaSplit,
     Split,
     SplitProof,
+    Stop,
 )
 from wordtide.counting.accumulate import Accumulator
 from wordtide.counting.kernel import int64s
@@ -120,7 +122,7 @@ class SparkEngine:
             ) from error
         after_read()
         news = [(row["what"], json.loads(row["json"])) for row in rows]
-        counted = _summed(batch, news, len(pieces), time.monotonic() - started)
+        counted = _summed(batch, reader, news, len(pieces), time.monotonic() - started)
         _see(target, counted.files)
         return counted
 
@@ -380,7 +382,9 @@ def _pack(error: Exception) -> dict[str, Any]:
 
 def _proof(packed: dict[str, Any]) -> SplitProof:
     aside = tuple(Aside(_split(found["split"]), found["reason"]) for found in packed.pop("aside"))
-    return SplitProof(_split(packed.pop("split")), **packed, aside=aside)
+    stop = packed.pop("stop")
+    stopped = Stop(Halt(stop["halt"]), KafkaSplit(**stop["rest"]), stop["reason"]) if stop is not None else None
+    return SplitProof(_split(packed.pop("split")), **packed, aside=aside, stop=stopped)
 
 
 def _split(packed: dict[str, Any]) -> Split:
@@ -397,7 +401,9 @@ def _together(errors: Sequence[Exception]) -> Exception:
     return first
 
 
-def _summed(batch: Batch, news: Sequence[tuple[str, dict[str, Any]]], pieces: int, seconds: float) -> Counted:
+def _summed(
+    batch: Batch, reader: SplitReader, news: Sequence[tuple[str, dict[str, Any]]], pieces: int, seconds: float
+) -> Counted:
     # Written by our own tasks a moment ago, not by a stranger.
     errors = [pickle.loads(base64.b64decode(packed["pickled"])) for what, packed in news if what == "error"]  # noqa: S301
     if errors:
@@ -413,6 +419,7 @@ def _summed(batch: Batch, news: Sequence[tuple[str, dict[str, Any]]], pieces: in
         if what == "file"
     )
     proofs = [_proof(proof) for what, packed in news if what == "proofs" for proof in packed["proofs"]]
+    reader.settle(batch.splits, proofs)
     return Counted(
         files,
         merge_proofs(batch.splits, proofs),

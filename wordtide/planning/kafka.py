@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from wordtide.batch import KafkaSplit, Parked
+from wordtide.batch import Batch, Counted, KafkaSplit, Parked, SplitProof, Transaction
 from wordtide.planning.stalls import Held
 
 
@@ -63,6 +63,8 @@ class Known:
         bound: Ends by partition that a run by hand has fixed; partitions not in it are left alone.
         gaps: ``[start, end)`` by partition of the first offsets without a record, where those are to be parked.
         left_out: Partitions that gave nothing when they were read a moment ago, each with why.
+        damaged: By partition what of it cannot be decoded, as it is to be parked.
+        fitting: Ends by partition of what fits a batch, where more was found not to.
     """
 
     parked: Collection[str] = ()
@@ -70,6 +72,8 @@ class Known:
     bound: Mapping[int, int] | None = None
     gaps: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     left_out: Mapping[int, str] = field(default_factory=dict)
+    damaged: Mapping[int, Parked] = field(default_factory=dict)
+    fitting: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def plan_kafka(
         if here.what in known.parked:
             continue
         offered = snapshot.partitions.get(partition)
-        loss = _loss(here, offered, known.gaps.get(partition)) if offered is not None else None
+        loss = _loss(here, offered, known) if offered is not None else None
         if loss is not None:
             lost.append(loss)
             continue
@@ -137,7 +141,7 @@ def plan_kafka(
     return KafkaPlan(taken, tuple(lost), sum(sizes) - sum(shares), tuple(held))
 
 
-def _loss(here: KafkaSplit, offered: PartitionRange, gap: tuple[int, int] | None) -> Parked | None:
+def _loss(here: KafkaSplit, offered: PartitionRange, known: Known) -> Parked | None:
     """Return what keeps a partition from going on at its position for good."""
     start = here.start
     if offered.begin > start:
@@ -149,6 +153,10 @@ def _loss(here: KafkaSplit, offered: PartitionRange, gap: tuple[int, int] | None
             f"offsets [{offered.end}, {start}) were counted and are gone"
         )
         return Parked(here.what, reason, KafkaSplit(here.topic, here.partition, offered.end, start))
+    damage = known.damaged.get(here.partition)
+    if damage is not None and _start_of(damage) == start:
+        return damage
+    gap = known.gaps.get(here.partition)
     if gap is not None and gap[0] == start:
         reason = f"offsets [{gap[0]}, {gap[1]}) hold no record, and the topic is not compacted (kafka.gaps: park)"
         return Parked(here.what, reason, KafkaSplit(here.topic, here.partition, *gap))
@@ -162,9 +170,18 @@ def _takeable_end(start: int, partition: int, offered: PartitionRange | None, kn
     if known.bound is not None:
         ends.append(known.bound.get(partition, start))
     gap = known.gaps.get(partition)
-    if gap is not None and gap[0] > start:
-        ends.append(gap[0])
-    return min(ends)
+    damage = known.damaged.get(partition)
+    stops = [known.fitting.get(partition, start)]
+    if gap is not None:
+        stops.append(gap[0])
+    if damage is not None:
+        stops.append(_start_of(damage))
+    return min(*ends, *(stop for stop in stops if stop > start), offered.end)
+
+
+def _start_of(damage: Parked) -> int:
+    assert isinstance(damage.split, KafkaSplit)
+    return damage.split.start
 
 
 def _held(split: KafkaSplit, offered: PartitionRange | None, silence: str | None, known: Known) -> Held | None:
@@ -182,6 +199,55 @@ def _held(split: KafkaSplit, offered: PartitionRange | None, silence: str | None
     reason = f"held back by an open transaction at offset {start}: {offered.high - start} offsets wait behind it"
     where = KafkaSplit(split.topic, split.partition, start, offered.high)
     return Held(Parked(split.what, reason, where), True, recorded)
+
+
+def shortened(batch: Batch, counted: Counted) -> tuple[Batch, Counted]:
+    """Return a batch that takes what was read of it, where that is less than planned; partitions without any leave it.
+
+    Args:
+        batch: As it was planned: a transaction for the batch's number, then one for each split.
+        counted: With a proof for each split.
+    """
+    numbered, *planned = batch.transactions
+    proofs: list[SplitProof] = []
+    taken: list[Transaction] = []
+    reached: dict[int, int] = {}
+    missing = 0
+    for split, proof, transaction in zip(batch.splits, counted.proofs, planned, strict=True):
+        read = proof.split
+        assert isinstance(read, KafkaSplit)
+        missing += split.end - read.end
+        if read.end > read.start:
+            proofs.append(proof)
+            taken.append(replace(transaction, after=read.end))
+            reached[read.partition] = read.end
+    kept = replace(
+        batch,
+        splits=tuple(proof.split for proof in proofs),
+        transactions=(numbered, *taken),
+        backlog=batch.backlog + missing,
+        position=_moved(batch, reached),
+    )
+    return kept, replace(counted, proofs=tuple(proofs))
+
+
+def position_of(offsets: Mapping[int, int]) -> str:
+    """Return next offsets by partition as one line."""
+    return " ".join(f"{partition}:{offset}" for partition, offset in sorted(offsets.items()))
+
+
+def _moved(batch: Batch, read: Mapping[int, int]) -> str:
+    """Return a batch's position line as it is when only so much of each partition was read."""
+    places = (place.partition(":") for place in batch.position.split())
+    offsets = {int(partition): int(offset) for partition, _, offset in places}
+    for split, transaction in zip(batch.splits, batch.transactions[1:], strict=True):
+        assert isinstance(split, KafkaSplit)
+        after = read.get(split.partition, transaction.before)
+        if after is None:
+            offsets.pop(split.partition, None)
+        else:
+            offsets[split.partition] = after
+    return position_of(offsets)
 
 
 def _other(now: TopicIdentity, founded: TopicIdentity) -> str:

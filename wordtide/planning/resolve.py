@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wordtide.batch import FileSplit, KafkaSplit, Parked, Transaction, Verdict
 from wordtide.errors import DecisionRefused
@@ -80,10 +80,10 @@ def resolve_topic(
 def resolve_partition(
     verdict: Verdict, lost: KafkaSplit, seen: TopicSnapshot, founded: TopicIdentity, position: int | None
 ) -> Resolution:
-    """Go on behind what a partition lost.
+    """Go on behind what a partition lost, or try once more to read what could not be read.
 
     Args:
-        verdict: The operator's; only ``skip`` makes sense.
+        verdict: The operator's: ``skip``, or ``recount`` where the broker still holds the offsets.
         lost: The range that the ledger recorded. It begins at the position when records were deleted unread, and ends
             there when the partition now ends before it: then what follows is new, under offsets that were used before.
         seen: The topic now; more may have been deleted since.
@@ -91,10 +91,10 @@ def resolve_partition(
         position: Stored next offset.
 
     Raises:
-        DecisionRefused: Another verdict, another topic, or the partition is gone.
+        DecisionRefused: Another verdict, another topic, the partition is gone, or what is lost cannot be read again.
     """
     what = lost.what
-    if verdict is not Verdict.SKIP:
+    if verdict not in {Verdict.SKIP, Verdict.RECOUNT}:
         raise DecisionRefused(f"{what}: {verdict} cannot bring back lost offsets; use skip to go on behind them")
     if seen.identity != founded:
         raise DecisionRefused(
@@ -104,6 +104,10 @@ def resolve_partition(
     if offered is None:
         raise DecisionRefused(f"{what}: the topic has no such partition")
     start = position or 0
+    if verdict is Verdict.RECOUNT:
+        if start != lost.start or offered.begin > start:
+            raise DecisionRefused(f"{what}: {verdict} cannot bring back lost offsets; use skip to go on behind them")
+        return Resolution((Parked(what, f"reading offset {start} once more", replace(lost, end=start)),))
     if start == lost.end and lost.start < lost.end:
         after = min(lost.start, offered.end)
         reason = f"the partition had been cut off; going back to {after}"

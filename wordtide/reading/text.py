@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from wordtide.batch import SplitProof
@@ -29,6 +29,23 @@ class Text:
 
 Reading = Generator[Text, None, SplitProof]
 """A split being read: yields text, returns the proof."""
+
+
+def cut_at_spaces(text: bytes, size: int) -> Iterator[bytes]:
+    """Yield a text in pieces of about ``size`` bytes, cut at spaces that are then in neither piece.
+
+    A word longer than that makes a longer piece.
+    """
+    start = 0
+    while len(text) - start > size:
+        at = text.rfind(b" ", start, start + size)
+        if at < 0:
+            at = text.find(b" ", start + size)
+        if at < 0:
+            break
+        yield text[start:at]
+        start = at + 1
+    yield text[start:] if start else text
 
 
 def clamp_ms(timestamp_ms: int, latest_ms: int) -> int:

@@ -148,6 +148,7 @@ def recount(
             # Before it is read as well: from a topic made anew with fewer partitions nothing would come for long.
             source.verify(snapshot.ledger, splits)
             tally = count_splits(reader, _as_counted(splits, published), stream.config.tokenizer, now)
+            reader.settle(splits, tally.proofs)
             source.verify(snapshot.ledger, splits)
         except PlanAgain as problem:
             raise DecisionRefused(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,17 +13,12 @@ from wordtide.planning.names import NOTHING_LEFT_OUT, LeftOut
 from wordtide.planning.stalls import Held
 from wordtide.reading.aside import Quarantine
 from wordtide.reading.files import CorruptFile, NotReady
-from wordtide.reading.kafka import GapsFound, StalledRead
+from wordtide.reading.kafka import GapsFound, ShortRead
 from wordtide.reading.text import Text
 from wordtide.table.ledger import Ledger
 
 Position = Callable[[str], int | None]
 """Returns the version of a Delta ``txn`` id at the version a plan is made from, or None."""
-
-
-def position_of(offsets: Mapping[int, int]) -> str:
-    """Return next offsets by partition as one line."""
-    return " ".join(f"{partition}:{offset}" for partition, offset in sorted(offsets.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +76,9 @@ class SplitReader(Protocol):
     def cut(self, splits: Sequence[Split], tasks: int) -> list[list[Split]]:
         """Return the splits divided among about ``tasks`` parallel readers."""
 
+    def settle(self, splits: Sequence[Split], pieces: Sequence[SplitProof]) -> None:
+        """Accept what parallel readers counted of a batch's splits, all of it; raise ShortRead if it is not whole."""
+
 
 class Look(Protocol):
     """What a source showed at one moment."""
@@ -112,7 +110,7 @@ class Source(Protocol):
     def verify(self, ledger: Ledger, splits: Sequence[Split]) -> None:
         """Prove after the last read that the source is still the one the plan saw; else raise PlanAgain."""
 
-    def reject(self, problem: CorruptFile | NotReady | StalledRead | GapsFound) -> None:
+    def reject(self, problem: CorruptFile | NotReady | ShortRead | GapsFound) -> None:
         """Have the next plan settle what could not be read as planned: park it, look twice, or take the rest first."""
 
     def tidy(self, ledger: Ledger) -> tuple[bool, WordtideError | None]:

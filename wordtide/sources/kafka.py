@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -16,16 +17,17 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigFilterType, ConfigResource, ConfigResourceType
 from kafka.protocol.consumer.offsets import IsolationLevel, OffsetSpec
 
-from wordtide.batch import Decision, Founding, KafkaSplit, Split, Transaction
+from wordtide.batch import Decision, Founding, Halt, KafkaSplit, Parked, Split, Stop, Transaction
 from wordtide.config import Stream
 from wordtide.connection import KafkaConnection
 from wordtide.errors import PlanAgain, SourceUnavailable, TableRefused
 from wordtide.planning.first_position import GroupOffsets
-from wordtide.planning.kafka import Known, PartitionRange, TopicIdentity, TopicSnapshot, plan_kafka
+from wordtide.planning.kafka import Known, PartitionRange, TopicIdentity, TopicSnapshot, plan_kafka, position_of
 from wordtide.reading.aside import NOTHING
 from wordtide.reading.files import CorruptFile, NotReady
-from wordtide.reading.kafka import GapsFound, KafkaReader, StalledRead
-from wordtide.sources.base import Position, SourcePlan, position_of, quarantine_of
+from wordtide.reading.kafka import GapsFound, KafkaReader, ShortRead
+from wordtide.reading.probe import Answer, SearchEnded, answer_at, bounded, find_damage, find_silence, parked
+from wordtide.sources.base import Position, SourcePlan, quarantine_of
 from wordtide.table.ledger import Ledger
 
 T = TypeVar("T")
@@ -38,6 +40,8 @@ COORDINATOR_TRIES = 20
 COORDINATOR_PAUSE_SECONDS = 0.5
 LEFT_OUT_SECONDS = 60.0
 """How long a partition that gave nothing is left out before it is read again; twice as long after each further time."""
+FITTING_GROWTH = 1.02
+"""From batch to batch, where Spark found one to have more bytes than it may."""
 HIGH_SECONDS = 1.0
 """Between two looks for transactions that hold back what is written; they last for minutes when they matter."""
 
@@ -157,6 +161,11 @@ class KafkaTopic:
         self._gapless: bool | None = None
         self._gaps: dict[int, tuple[int, int]] = {}
         self._left_out: dict[int, _LeftOut] = {}
+        self._damaged: dict[int, Parked] = {}
+        self._fitting: dict[int, int] = {}
+        self._fitting_records = math.inf
+        self._seen_ends: dict[int, int] = {}
+        self._bounded = False
         self._read_of: TopicIdentity | None = None
 
     def snapshot(self) -> TopicSnapshot:
@@ -336,6 +345,7 @@ class KafkaTopic:
         """See `Source`."""
         if self._config.gaps == "park" and self._gapless is None:
             self._gapless = not self._compacted()
+        self._bounded = True
         return KafkaLook(self, self._seen())
 
     def _compacted(self) -> bool:
@@ -361,6 +371,7 @@ class KafkaTopic:
         positions = {p: at for p, at in stored.items() if at is not None}
         self._forget(founded, ledger)
         now = time.monotonic()
+        self._seen_ends = {p: max(offered.end, offered.high) for p, offered in seen.partitions.items()}
         known = Known(
             ledger.parked.keys(),
             {
@@ -371,8 +382,13 @@ class KafkaTopic:
             self._bound,
             self._gaps,
             {p: left.reason for p, left in self._left_out.items() if left.until > now},
+            self._damaged,
+            self._fitting,
         )
-        plan = plan_kafka(seen, founded, positions, self._stream.config.max_records, known)
+        # Sizes change: what is tried grows slowly until once more it is too much.
+        self._fitting_records *= FITTING_GROWTH
+        most = int(min(self._stream.config.max_records, self._fitting_records))
+        plan = plan_kafka(seen, founded, positions, most, known)
         return SourcePlan(
             plan.splits,
             tuple(
@@ -391,10 +407,11 @@ class KafkaTopic:
     def _forget(self, founded: TopicIdentity, ledger: Ledger) -> None:
         """Drop what was learnt by reading of partitions that may go on elsewhere by an operator's decision."""
         whole = founded != self._read_of or founded.topic in ledger.parked
-        for partition in {*self._gaps, *self._left_out}:
+        for partition in {*self._gaps, *self._left_out, *self._damaged}:
             if whole or KafkaSplit(founded.topic, partition, 0, 0).what in ledger.parked:
                 self._gaps.pop(partition, None)
                 self._left_out.pop(partition, None)
+                self._damaged.pop(partition, None)
         self._read_of = founded
 
     def _refuse_other(self, now: TopicIdentity, founded: TopicIdentity) -> None:
@@ -406,11 +423,14 @@ class KafkaTopic:
             )
 
     def reader(self, latest_ms: int, *, whole: bool = False) -> KafkaReader:
-        """See `Source`. It minds gaps only once a drain has looked: replays take what there is."""
+        """See `Source`. It minds gaps and `max_bytes` only once a drain has looked: replays take what there is."""
         window_us = round(self._stream.config.window * 1_000_000)
         quarantine = NOTHING if whole else quarantine_of(self._stream.config)
         gapless = bool(self._gapless)
-        return KafkaReader(self._connection, self._config.isolation, window_us, latest_ms, gapless, quarantine)
+        max_bytes = self._stream.config.max_bytes if self._bounded else None
+        return KafkaReader(
+            self._connection, self._config.isolation, window_us, latest_ms, gapless, quarantine, max_bytes
+        )
 
     def verify(self, ledger: Ledger, splits: Sequence[Split]) -> None:
         """Prove that what was read is the topic the plan saw: a recreated topic is silent in every client."""
@@ -434,21 +454,60 @@ class KafkaTopic:
                 raise PlanAgain(f"{split.what} no longer holds [{split.start}, {split.end})")
             self._left_out.pop(split.partition, None)
 
-    def reject(self, problem: CorruptFile | NotReady | StalledRead | GapsFound) -> None:
-        """Have the next plan end before a gap, then park it; and take the others first where nothing came."""
+    def reject(self, problem: CorruptFile | NotReady | ShortRead | GapsFound) -> None:
+        """Have the next plan end before a gap or what cannot be decoded, then park it; and leave out what is silent."""
         if isinstance(problem, GapsFound):
             for gap in problem.gaps:
                 self._gaps[gap.partition] = min(
                     self._gaps.get(gap.partition, (gap.start, gap.end)), (gap.start, gap.end)
                 )
-        elif isinstance(problem, StalledRead):
-            for split in problem.splits:
-                before = self._left_out.get(split.partition)
-                seconds = 2 * before.seconds if before is not None else LEFT_OUT_SECONDS
-                self._left_out[split.partition] = _LeftOut(problem.reason, seconds, time.monotonic() + seconds)
+        elif isinstance(problem, ShortRead):
+            self._fitting = {split.partition: split.end for split in problem.fitting}
+            if problem.fitting:
+                self._fitting_records = sum(split.end - split.start for split in problem.fitting)
+            for stop in problem.stops:
+                if stop.halt is Halt.UNREADABLE:
+                    self._search(stop)
+                elif stop.halt is Halt.SILENT:
+                    self._leave_out(stop)
         else:
             # Topics have no files.
             raise NotImplementedError from problem
+
+    def _search(self, stop: Stop) -> None:
+        """Find out what of a partition cannot be decoded; if that cannot be found, leave the partition out."""
+        at, partition = stop.rest, stop.rest.partition
+        try:
+            found = find_damage(self._asking_at(at), at.start, self._seen_ends.get(partition, at.end))
+        except SearchEnded as problem:
+            self._leave_out(replace(stop, reason=f"{stop.reason}; {problem}"))
+            return
+        if found is not None:
+            self._note_damage(at, *found)
+
+    def _leave_out(self, stop: Stop) -> None:
+        partition = stop.rest.partition
+        before = self._left_out.get(partition)
+        seconds = 2 * before.seconds if before is not None else LEFT_OUT_SECONDS
+        self._left_out[partition] = _LeftOut(stop.reason, seconds, time.monotonic() + seconds)
+        if before is None:
+            return
+        # Once more: of some damage the client says nothing.
+        at = stop.rest
+        try:
+            found = find_silence(self._asking_at(at), at.start, self._seen_ends.get(partition, at.end))
+        except SearchEnded:
+            return
+        if found is not None:
+            self._note_damage(at, *found)
+
+    def _note_damage(self, at: KafkaSplit, begin: int, end: int, reason: str) -> None:
+        self._damaged[at.partition] = parked(replace(at, start=begin, end=end), reason)
+        self._left_out.pop(at.partition, None)
+
+    def _asking_at(self, at: KafkaSplit) -> Callable[[int], Answer]:
+        reader = self.reader(0)
+        return bounded(lambda offset: answer_at(reader, replace(at, start=offset, end=offset)))
 
     def tidy(self, ledger: Ledger) -> tuple[bool, None]:
         """See `Source`. A topic's records are its broker's."""

@@ -27,7 +27,7 @@ from wordtide.reading.files import (
     verify_each_unchanged,
     verify_unchanged,
 )
-from wordtide.reading.kafka import GapsFound, StalledRead
+from wordtide.reading.kafka import GapsFound, ShortRead
 from wordtide.reading.text import Text
 from wordtide.sources.ages import Ages
 from wordtide.sources.base import Position, SourcePlan, quarantine_of
@@ -96,6 +96,10 @@ class LandingReader:
             groups[-1].append(part)
             held += part.end - part.start
         return [group for group in groups if group]
+
+    def settle(self, splits: Sequence[Split], pieces: Sequence[SplitProof]) -> None:
+        """See `SplitReader`. A file is read as planned or not at all."""
+        del splits, pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +324,7 @@ class LandingFolder:
         identity = (found.path, found.length, found.mtime_ms, 0, found.length)
         return FileSplit(*identity, as_text=same and file.as_text, file_id=found.file_id)
 
-    def reject(self, problem: CorruptFile | NotReady | StalledRead | GapsFound) -> None:
+    def reject(self, problem: CorruptFile | NotReady | ShortRead | GapsFound) -> None:
         """Have the next plans park what is corrupt, leave out what cannot be read, look twice at what has changed."""
         if isinstance(problem, CorruptFile):
             for file in (problem, *problem.also):

@@ -349,7 +349,8 @@ def merge_proofs(splits: Sequence[Split], proofs: Iterable[SplitProof]) -> tuple
 
 
 def _joined(split: Split, mine: Sequence[SplitProof]) -> SplitProof:
-    if len(mine) == 1 and mine[0].split == split:
+    if len(mine) == 1:
+        # As it was planned, or with a stop.
         return mine[0]
     return SplitProof(
         split,

@@ -1,0 +1,163 @@
+"""Batches of a topic that cannot be decoded, in a real broker's log: parked by name, and nothing else waits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+from kafka.record.util import calc_crc32c
+
+from tests.servers import OwnBroker
+from tests.support import Place, assert_contiguous, decide, produce, topic_of
+from wordtide.config import Stream
+from wordtide.embedded.cluster import ClusterAddress
+
+BATCHES = ("one", "two", "three", "four")
+"""The word of each batch of five records."""
+CODEC_AT, CRC_AT, MAGIC_AT, PAYLOAD_AT = 22, 17, 16, 61
+
+
+def flip(batch: bytearray) -> None:
+    """Flip one bit of a record."""
+    batch[PAYLOAD_AT + 20] ^= 1
+
+
+def scramble(batch: bytearray) -> None:
+    """Write nonsense as compressed data, with the right checksum: as a broken producer does."""
+    for at in range(PAYLOAD_AT + 8, min(PAYLOAD_AT + 40, len(batch))):
+        batch[at] ^= 0x5A
+    sign(batch)
+
+
+def no_codec(batch: bytearray) -> None:
+    """Claim a compression that there is not."""
+    batch[CODEC_AT] = (batch[CODEC_AT] & ~7) | 5
+    sign(batch)
+
+
+def no_magic(batch: bytearray) -> None:
+    """Claim a format that there is not."""
+    batch[MAGIC_AT] = 9
+
+
+def sign(batch: bytearray) -> None:
+    """Make the checksum right."""
+    batch[CRC_AT : CRC_AT + 4] = calc_crc32c(bytes(batch[CRC_AT + 4 :])).to_bytes(4, "big")
+
+
+def damage(broker: OwnBroker, topic: str, partition: int, numbers: set[int], how: Callable[[bytearray], None]) -> None:
+    """Damage batches, by their number, in the log of a broker that is down."""
+    (log,) = broker.data.glob(f"{topic}-{partition}/*.log")
+    content = bytearray(log.read_bytes())
+    at = number = 0
+    while at < len(content):
+        end = at + 12 + int.from_bytes(content[at + 8 : at + 12], "big")
+        if number in numbers:
+            batch = content[at:end]
+            how(batch)
+            content[at:end] = batch
+        at, number = end, number + 1
+    log.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
+    """A broker to be stopped at will."""
+    one = OwnBroker(tmp_path_factory.mktemp("damaged"))
+    yield one
+    one.kill()
+
+
+@pytest.fixture
+def own(broker: OwnBroker, place: Place) -> Place:
+    """A place whose topics are on it."""
+    return Place(place.folder, ClusterAddress(broker.address, place.cluster.hdfs, place.cluster.webhdfs))
+
+
+def fill(place: Place, stream: Stream, codec: str, partitions: int = 1) -> None:
+    for partition in range(partitions):
+        for word in BATCHES:
+            config = {"compression.type": codec, "linger.ms": 100}
+            produce(place.cluster, topic_of(stream), [f"{word} " * 30 + word] * 5, partition, config=config)
+
+
+def words_of_batches(*words: str) -> Counter[str]:
+    return Counter({word: 5 * 31 * words.count(word) for word in words})
+
+
+def parked(place: Place, stream: Stream) -> list[tuple[int, int, int]]:
+    snapshot = place.table(stream).snapshot()
+    assert snapshot is not None
+    splits = [waiting.split for waiting in snapshot.ledger.parked.values()]
+    return sorted((split.partition, split.start, split.end) for split in splits)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("codec", "how", "isolation"),
+    [
+        ("none", flip, "read_committed"),
+        ("zstd", scramble, "read_uncommitted"),
+        ("lz4", no_codec, "read_committed"),
+    ],
+)
+def test_each_damaged_batch_is_parked_exactly_and_everything_around_it_is_counted(
+    own: Place, broker: OwnBroker, codec: str, how: Callable[[bytearray], None], isolation: str
+) -> None:
+    stream = own.topic_stream(partitions=4, engine="local", kafka={"isolation": isolation})
+    topic = topic_of(stream)
+    fill(own, stream, codec, 4)
+    broker.stop()
+    # In the middle and right behind it, at the begin, at the end; partition 3 is well.
+    for partition, numbers in ((0, {1, 2}), (1, {0}), (2, {3})):
+        damage(broker, topic, partition, numbers, how)
+    broker.start()
+    assert own.drain(stream).parked == [f"{topic}/{partition}" for partition in range(3)]
+    assert parked(own, stream) == [(0, 5, 10), (1, 0, 5), (2, 15, 20)]
+    assert own.counted(stream) == words_of_batches("one", *BATCHES[:3], *BATCHES)
+    for partition in range(3):
+        decide(own, stream, f"{topic}/{partition}", "skip")
+    # The second damaged batch is another decision.
+    assert own.drain(stream).parked == [f"{topic}/0"]
+    assert parked(own, stream) == [(0, 10, 15)]
+    decide(own, stream, f"{topic}/0", "skip")
+    assert own.drain(stream).parked == []
+    assert own.counted(stream) == words_of_batches("one", "four", *BATCHES[1:], *BATCHES[:3], *BATCHES)
+    assert own.drain(stream).batches == 0
+
+
+def test_a_format_that_is_not_known_is_parked_though_the_client_passes_over_it_in_silence(
+    own: Place, broker: OwnBroker
+) -> None:
+    stream = own.topic_stream(engine="local")
+    fill(own, stream, "gzip")
+    broker.stop()
+    damage(broker, topic_of(stream), 0, {1}, no_magic)
+    broker.start()
+    assert own.drain(stream).parked == [f"{topic_of(stream)}/0"]
+    assert parked(own, stream) == [(0, 5, 10)]
+    decide(own, stream, f"{topic_of(stream)}/0", "skip")
+    assert own.drain(stream).parked == []
+    assert own.counted(stream) == words_of_batches("one", "three", "four")
+
+
+def test_what_can_be_read_again_is_counted_by_recount(own: Place, broker: OwnBroker) -> None:
+    stream = own.topic_stream(engine="local")
+    topic = topic_of(stream)
+    fill(own, stream, "none")
+    broker.stop()
+    damage(broker, topic, 0, {1}, flip)
+    broker.start()
+    assert own.drain(stream).parked == [f"{topic}/0"]
+    decide(own, stream, f"{topic}/0", "recount")
+    # Still damaged: parked once more.
+    assert own.drain(stream).parked == [f"{topic}/0"]
+    assert parked(own, stream) == [(0, 5, 10)]
+    broker.stop()
+    # The same flip twice is none: a replica that was repaired.
+    damage(broker, topic, 0, {1}, flip)
+    broker.start()
+    decide(own, stream, f"{topic}/0", "recount")
+    assert own.drain(stream).parked == []
+    assert own.counted(stream) == words_of_batches(*BATCHES)
+    assert_contiguous(own.ledger(stream), {0: 20})
