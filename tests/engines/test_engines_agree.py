@@ -14,6 +14,8 @@ from wordtide.counting.local import LocalEngine
 from wordtide.counting.spark import SparkEngine, _summed
 from wordtide.demo.text import lines as real_lines
 from wordtide.errors import PlanAgain
+from wordtide.sources.landing import LandingReader
+from wordtide.storage import LocalStorage
 from wordtide.table.ledger import json_share
 
 LEDGER = ("records", "lines", "gaps", "bytes", "words", "distinct", "invalid", "clamped", "splits")
@@ -113,4 +115,4 @@ def test_a_corrupt_file_is_parked_by_either_engine(place, spark, tmp_path):
 def test_a_batch_that_does_not_add_up_is_not_published(news):
     batch = Batch("s", 1, "attempt", datetime.now(UTC), 1, (), ())
     with pytest.raises(PlanAgain, match="lost or repeated"):
-        _summed(batch, news, 1, 0.0)
+        _summed(batch, LandingReader(LocalStorage(), 1, 1), news, 1, 0.0)

@@ -280,21 +280,17 @@ def test_pieces_that_are_counted_together_are_taken_whole_or_planned_again_as_fa
 
 
 def test_what_was_passed_of_invisible_records_is_kept_and_the_next_batch_goes_on_there(place, topic, monkeypatch):
-    monkeypatch.setattr("wordtide.reading.kafka.UNSEEN_SECONDS", 0.2)
+    monkeypatch.setattr("wordtide.reading.kafka.UNSEEN_SECONDS", 0.1)
     monkeypatch.setattr("wordtide.reading.fetch.REPORT_SECONDS", 0.02)
-    # A record a response, and each takes a while, as from afar.
+    # A record a response, so that to pass them takes a second or two.
     monkeypatch.setattr("wordtide.reading.fetch.CAREFUL_BYTES", 1024)
-    settings = KafkaReader.settings
-    slow = {"fetch.min.bytes": 100_000_000, "fetch.wait.max.ms": 30}
-    monkeypatch.setattr(KafkaReader, "settings", lambda *arguments: {**settings(*arguments), **slow})
-    lost = ["lost" * 500] * 40
-    transactional(place, topic, (lost, False), (["seen"], True), **{"batch.num.messages": 1})
-    wait_for_markers(place, topic, 43)
+    transactional(place, topic, (["lost" * 500] * 400, False), (["seen"], True), **{"batch.num.messages": 1})
+    wait_for_markers(place, topic, 403)
     reached = [0]
-    while reached[-1] < 43:
-        (proof,) = proofs_of(reader_of(place), [KafkaSplit(topic, 0, reached[-1], 43)])
+    while reached[-1] < 403:
+        (proof,) = proofs_of(reader_of(place), [KafkaSplit(topic, 0, reached[-1], 403)])
         assert proof.split.end > reached[-1], proof.stop
         assert proof.stop is None or proof.stop.halt is Halt.UNSEEN
-        assert proof.records == (proof.split.end > 41)
+        assert proof.records == (proof.split.end > 401)
         reached.append(proof.split.end)
     assert len(reached) > 2
