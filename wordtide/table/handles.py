@@ -55,12 +55,6 @@ class _LimitedTable(DeltaTable):
     def create_write_transaction(self, *args: Any, **named: Any) -> None:
         self._ask(lambda: DeltaTable.create_write_transaction(self, *args, **named))
 
-    def create_checkpoint(self) -> None:
-        self._ask(lambda: DeltaTable.create_checkpoint(self))
-
-    def cleanup_metadata(self) -> None:
-        self._ask(lambda: DeltaTable.cleanup_metadata(self), VACUUM_WITHIN)
-
     def vacuum(self, *args: Any, **named: Any) -> list[str]:
         return self._ask(lambda: DeltaTable.vacuum(self, *args, **named), VACUUM_WITHIN)
 
