@@ -34,7 +34,8 @@ class FileSplit:
     ``path`` is absolute and holds neither host nor port; ``length`` (bytes) and ``mtime`` (ms since the epoch) are
     those of the listing and, with the path, the identity of the file. ``as_text``: an operator said that it is text,
     whatever it begins with. ``file_id`` (see `wordtide.storage.fileid`) and ``digest``, the CRC-32 of its stored bytes
-    where it is known already, are no part of the identity: two splits with different ones are equal.
+    where it is known already, are no part of the identity: two splits with different ones are equal. ``freed``: it was
+    put away since, so that its path is not its own any more.
     """
 
     path: str
@@ -45,6 +46,7 @@ class FileSplit:
     as_text: bool = False
     file_id: int = field(default=0, compare=False)
     digest: int | None = field(default=None, compare=False)
+    freed: bool = field(default=False, compare=False)
 
     @property
     def what(self) -> str:

@@ -105,13 +105,17 @@ class Summary:
             self.records += sum(proof.records or proof.lines for proof in committed.counted.proofs)
 
 
-def _status(parked: Sequence[Parked], stalled: Sequence[Parked], settled: Sequence[Parked]) -> Status:
+def _status(
+    parked: Sequence[Parked], stalled: Sequence[Parked], settled: Sequence[Parked], away: Sequence[Parked]
+) -> Status:
     """Return what a batch records, of several kinds of news the first."""
     if parked:
         return Status.PARKED
     if stalled:
         return Status.STALLED
-    return Status.SETTLED if settled else Status.PUBLISHED
+    if settled:
+        return Status.SETTLED
+    return Status.PUT_AWAY if away else Status.PUBLISHED
 
 
 class Drain:
@@ -152,7 +156,7 @@ class Drain:
         self.standing: Standing | None = None
         self._suspected: dict[str, float] = {}
         self._stalls = Stalls(stream.config.stalled_after)
-        self._parked_last = self._settled_last = False
+        self._parked_last = self._ledger_only_last = False
         self._untidy: WordtideError | None = None
         self._since_compaction = COMPACT_EVERY
         self._upkeep = Upkeep(table)
@@ -265,9 +269,9 @@ class Drain:
             # Turn and turn about: an endless row of bad files must not keep the good ones waiting.
             parked = ()
         # By turns with the rest, for the same reason.
-        settled = () if plan.splits and self._settled_last else plan.settled
+        settled, away = ((), ()) if plan.splits and self._ledger_only_last else (plan.settled, plan.away)
         # What is parked or stalled is recorded by itself, so that a failing read never keeps it from the ledger.
-        noted = parked or stalled or settled
+        noted = parked or stalled or settled or away
         unconfirmed = plan.unconfirmed
         if unconfirmed and not noted and not plan.splits:
             self._stop.wait(CONFIRM_SECONDS)
@@ -286,7 +290,7 @@ class Drain:
             noted,
             plan.backlog,
             plan.taken if noted else plan.position,
-            _status(parked, stalled, settled),
+            _status(parked, stalled, settled, away),
         )
         try:
             counted = None if noted else self._count(batch, snapshot.ledger, time.monotonic() - started)
@@ -303,7 +307,7 @@ class Drain:
         summary.add(committed)
         summary.position = batch.position
         self._parked_last = bool(parked)
-        self._settled_last = batch.status is Status.SETTLED
+        self._ledger_only_last = batch.status in {Status.SETTLED, Status.PUT_AWAY}
         self._on_commit(committed)
         self._compact()
         return plan, committed

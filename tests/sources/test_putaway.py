@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import threading
 from collections.abc import Callable
@@ -10,16 +11,19 @@ from typing import Any
 import pytest
 from hdfs_native import Client
 
-import wordtide.sources.landing
+import wordtide.sources.departures
 from tests.support import Place, assert_numbered, decide, open_to_append, unique, words_of
-from wordtide.batch import Committed
+from wordtide.batch import Committed, Decision, Taken, Verdict
 from wordtide.config import Stream
+from wordtide.drain import Step
 from wordtide.errors import ConfigError, DecisionRefused, WordtideError
-from wordtide.repair.recount import find_published, recount
+from wordtide.repair.recount import find_published, publish, recount
 from wordtide.repair.resolve import existing
 from wordtide.sources.landing import LandingFolder
 from wordtide.sources.putaway import STAGING, PutAway
-from wordtide.storage import FileInfo, Storage, storage_for
+from wordtide.storage import Storage, storage_for
+from wordtide.table.ledger import Ledger
+from wordtide.testing.files import set_mtime
 
 LINES = b"one two\n"
 
@@ -118,7 +122,7 @@ def test_counted_files_are_deleted_and_stay_counted(corner: Corner) -> None:
         assert corner.landed() == set()
         assert not corner.storage.exists(f"{corner.root}/{STAGING}")
     assert corner.place.counted(stream) == {"one": 3, "two": 3}
-    assert len(corner.place.ledger(stream)) == 2
+    assert [row["status"] for row in corner.place.ledger(stream)] == ["founded", "published", "put away"]
     corner.land("b/d.txt", b"later\n")
     corner.place.drain(stream)
     assert corner.landed() == set()
@@ -140,7 +144,8 @@ def test_what_was_counted_before_is_put_away_by_a_later_look(corner: Corner) -> 
     corner.land("a.txt")
     corner.place.drain(corner.place.folder_stream(landing=corner.landing))
     stream = corner.stream("archive")
-    assert corner.place.drain(stream).batches == 0
+    corner.place.drain(stream)
+    assert [row["status"] for row in corner.place.ledger(stream)] == ["founded", "published", "put away"]
     assert (corner.landed(), corner.archived()) == (set(), {"a.txt"})
 
 
@@ -166,7 +171,7 @@ def test_a_name_that_the_archive_has_already_gets_a_suffix(corner: Corner) -> No
 
 
 def test_many_are_put_away_a_few_at_a_time_until_none_is_left(corner: Corner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wordtide.sources.landing, "PUT_AWAY_AT_ONCE", 2)
+    monkeypatch.setattr(wordtide.sources.departures, "PUT_AWAY_AT_ONCE", 2)
     stream = corner.stream("archive", max_files=5)
     for number in range(11):
         corner.land(f"{number % 3}/{number}.txt")
@@ -285,6 +290,77 @@ def test_a_file_that_somebody_is_appending_to_stays(place: Place) -> None:
     assert corner.landed() == {"a.txt"}
 
 
+# --- a name that is used again
+
+
+def deliver(corner: Corner, content: bytes) -> None:
+    """Land the same name with the same time, as senders with a fixed one do."""
+    corner.land("today.txt", content)
+    set_mtime(corner.storage, f"{corner.root}/today.txt", 1_700_000_000_000)
+
+
+@pytest.mark.parametrize("after", ["delete", "archive"])
+def test_a_name_that_was_put_away_is_free_for_another_file_also_of_the_same_length_and_time(
+    corner: Corner, after: str
+) -> None:
+    stream = corner.stream(after)
+    for content in (b"one two\n", b"six ten\n", b"six ten\n", b"and one more\n"):
+        deliver(corner, content)
+        assert corner.place.drain(stream).parked == []
+        assert corner.landed() == set()
+    assert corner.place.counted(stream) == {"one": 2, "two": 1, "six": 2, "ten": 2, "and": 1, "more": 1}
+    caught_up = existing(corner.place.table(stream)).ledger
+    assert (caught_up.files, caught_up.taken) == ({}, 4)
+
+
+def test_a_corrupt_file_under_a_name_that_was_put_away_takes_nothing_away_from_those_before(corner: Corner) -> None:
+    stream, place = corner.stream("delete"), corner.place
+    corner.land("a.gz", gzip.compress(b"one\n"))
+    place.drain(stream)
+    path = corner.land("a.gz", gzip.compress(b"two\n")[:-3])
+    assert place.drain(stream).parked == [path]
+    corner.replace("a.gz", gzip.compress(b"three\n"))
+    decide(place, stream, path, "recount")
+    assert place.counted(stream) == {"one": 1, "three": 1}
+    place.drain(stream)
+    assert corner.landed() == set()
+
+
+def test_a_ledger_that_is_read_whole_is_the_one_that_was_caught_up_whatever_was_put_away(corner: Corner) -> None:
+    stream, known = corner.stream("delete"), None
+    for number in range(4):
+        deliver(corner, b"%d\n" % number)
+        corner.land(f"{number}.txt")
+        corner.place.drain(stream)
+        known = corner.place.table(stream).snapshot(known.ledger if known else None)
+    assert known is not None
+    assert known.ledger == existing(corner.place.table(stream)).ledger
+
+
+def test_other_bytes_of_the_same_length_and_time_are_not_put_away(corner: Corner) -> None:
+    stream = corner.stream("delete")
+    deliver(corner, b"one two\n")
+    path = f"{corner.root}/today.txt"
+    once = threading.Lock()
+
+    def exchange(source: str, *_target: str) -> None:
+        if source == path and STAGING not in source and once.acquire(blocking=False):
+            corner.storage.delete(path)
+            deliver(corner, b"six ten\n")
+
+    source = corner.source(stream, corner.storage)
+    source._putaway = source._departures._putaway = PutAway(
+        Hooked(corner.storage, rename=exchange),  # type: ignore[arg-type]
+        corner.root,
+        None,
+        keep=False,
+    )
+    corner.place.drain(stream, source=source)
+    assert (corner.landed(), corner.staged()) == ({"today.txt"}, set())
+    assert b"".join(corner.storage.read_range(path, 0, 99)) == b"six ten\n"
+    assert corner.place.counted(stream) == {"one": 1, "two": 1}
+
+
 # --- killed between the steps
 
 
@@ -313,7 +389,7 @@ def test_what_a_killed_drain_left_in_the_staging_folder_is_finished_by_the_next(
     with pytest.raises(Killed):
         corner.place.drain(stream, source=source)
     assert corner.staged() == {"b/a.txt", "c.txt"}
-    assert corner.place.drain(stream).batches == 0
+    assert corner.place.drain(stream).words == 0
     assert (corner.landed(), corner.staged()) == (set(), set())
     assert corner.archived() == (set() if after == "delete" else {"b/a.txt", "c.txt"})
     assert not corner.storage.exists(f"{corner.root}/{STAGING}")
@@ -367,23 +443,22 @@ def test_what_was_left_staged_goes_back_if_files_are_kept_by_now(corner: Corner)
 def test_two_drains_that_put_the_same_files_away_lose_none_and_double_none(corner: Corner) -> None:
     files = [corner.storage.stat(corner.land(f"{n % 4}/{n}.txt", b"%d\n" % n)) for n in range(40)]
     putaway = PutAway(corner.storage, corner.root, corner.archived_root, keep=False)
-    counted = {file.path: (file.length, file.mtime_ms) for file in files}
-
-    def is_counted(path: str, length: int, mtime: int) -> bool:
-        return counted.get(path) == (length, mtime)
-
+    entries = {file.path: Taken.of(file.length, file.mtime_ms, file.file_id) for file in files}
+    recorded: dict[str, int] = {}
     problems: list[Exception] = []
+
+    def ledger() -> Ledger:
+        return Ledger("t", files=dict(entries), staged=dict(recorded))
 
     def work() -> None:
         try:
             for _ in range(20):
                 if not corner.landed() and not corner.staged():
                     return
-                present: list[FileInfo] = [
-                    file for file in files if file.path.removeprefix(f"{corner.root}/") in corner.landed()
-                ]
-                putaway.put_away(present, is_counted)
-                putaway.finish(is_counted)
+                present = [file for file in files if file.path.removeprefix(f"{corner.root}/") in corner.landed()]
+                for staged in (putaway.stage(present, ledger()), putaway.restage(ledger())):
+                    recorded[staged.token] = 1
+                    putaway.remove(staged.token)
         except Exception as problem:
             problems.append(problem)
 
@@ -395,6 +470,51 @@ def test_two_drains_that_put_the_same_files_away_lose_none_and_double_none(corne
     assert problems == []
     assert corner.archived() == {file.path.removeprefix(f"{corner.root}/") for file in files}
     assert (corner.landed(), corner.staged()) == (set(), set())
+
+
+@pytest.mark.parametrize("step", [Step.COMMIT, Step.REPORT])
+def test_a_name_is_free_whether_a_drain_died_before_or_after_it_recorded_what_it_put_away(
+    corner: Corner, monkeypatch: pytest.MonkeyPatch, step: Step
+) -> None:
+    stream = corner.stream("delete")
+    deliver(corner, b"one two\n")
+    corner.place.drain(corner.place.folder_stream(landing=corner.landing))
+
+    def die(at: Step) -> None:
+        if at is step:
+            raise Killed
+
+    stream = corner.stream("delete")
+    with monkeypatch.context() as dying:
+        dying.setattr("wordtide.drain.reached", die)
+        with pytest.raises(Killed):
+            corner.place.drain(stream)
+    assert (corner.landed(), corner.staged()) == (set(), {"today.txt"})
+    deliver(corner, b"six ten\n")
+    assert corner.place.drain(stream).parked == []
+    assert (corner.landed(), corner.staged()) == (set(), set())
+    assert corner.place.counted(stream) == {"one": 1, "two": 1, "six": 1, "ten": 1}
+    assert_numbered(corner.place.ledger(stream))
+
+
+def test_what_another_drain_has_taken_out_and_not_recorded_yet_does_not_make_its_name_replaced(corner: Corner) -> None:
+    stream = corner.stream("delete")
+    deliver(corner, b"one two\n")
+    corner.place.drain(corner.place.folder_stream(landing=corner.landing))
+    stream, ledger = corner.stream("delete"), existing(corner.place.table(stream)).ledger
+    PutAway(corner.storage, corner.root, None, keep=False).stage(corner.storage.list_files(corner.root), ledger)
+    deliver(corner, b"six seven\n")
+    plan = corner.source(stream, corner.storage).look().plan(ledger, lambda _app: None)
+    assert (plan.parked, plan.splits, plan.waiting) == ((), (), 1)
+
+
+def test_what_nobody_can_tell_to_be_counted_or_not_stays_where_it_is_and_is_said(corner: Corner) -> None:
+    stream = corner.stream("delete")
+    corner.land(f"{STAGING}/of-another-time/a.txt", b"seven\n")
+    for _ in range(2):
+        with pytest.raises(WordtideError, match=r"a\.txt: cannot be told whether it was counted; move it to .*/a\.txt"):
+            corner.place.drain(stream)
+        assert (corner.landed(), corner.staged()) == (set(), {"a.txt"})
 
 
 # --- when it cannot be done
@@ -425,7 +545,7 @@ def test_what_may_not_be_put_away_is_counted_all_the_same_and_the_drain_says_so_
     not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == os.stat("/tmp").st_dev,
     reason="there is no second file system",
 )
-def test_an_archive_on_another_disk_is_one_clear_line_and_everything_stays(place: Place) -> None:
+def test_an_archive_on_another_disk_is_one_clear_line_and_nothing_is_lost(place: Place) -> None:
     corner = Corner(place, "local")
     corner.archive = f"/dev/shm/{unique('done')}"
     corner.archived_root = corner.archive
@@ -436,7 +556,11 @@ def test_an_archive_on_another_disk_is_one_clear_line_and_everything_stays(place
         assert "\n" not in str(refused.value)
     finally:
         corner.storage.delete(corner.archived_root)
-    assert (corner.landed(), corner.staged()) == ({"a.txt"}, set())
+    # It waits there for an archive that it can be renamed to.
+    assert (corner.landed(), corner.staged()) == (set(), {"a.txt"})
+    corner.archive = corner.archived_root = str(place.folder / "done")
+    place.drain(corner.stream("archive"))
+    assert (corner.archived(), corner.staged()) == ({"a.txt"}, set())
 
 
 def test_an_archive_that_is_on_another_hdfs_is_refused_in_one_line(place: Place) -> None:
@@ -450,22 +574,24 @@ def test_an_archive_that_is_on_another_hdfs_is_refused_in_one_line(place: Place)
 
 def test_a_batch_is_counted_again_from_the_archive(corner: Corner) -> None:
     place, stream = corner.place, corner.stream("archive")
-    path = corner.land("b/a.txt", b"one two\n")
+    corner.land("b/a.txt", b"one two\n")
     corner.land("c.txt", b"two three\n" * 200_000)
     place.drain(stream)
     table, source = place.table(stream), place.source(stream)
     [published] = find_published(existing(table).handle, lambda row: row["batch"] == 1)
     assert len(recount(stream, source, existing(table), published).rows) == 0
-    # The file comes once more under its name: parked, and counted in its batch in the place of the archived one.
+    # Another file under its name is counted by itself, and the batch is still read from the archive.
     corner.land("b/a.txt", b"four\n")
-    assert place.drain(stream).parked == [path]
-    decide(place, stream, path, "recount")
-    assert +place.counted(stream) == words_of(["four", *["two three"] * 200_000])
-    place.drain(stream)
+    assert place.drain(stream).parked == []
+    assert +place.counted(stream) == words_of(["one two", "four", *["two three"] * 200_000])
     assert (corner.landed(), corner.archived()) == (set(), {"b/a.txt", "b/a.txt.1", "c.txt"})
-    # By identity, not by name.
-    [published] = find_published(existing(table).handle, lambda row: row["batch"] == 1)
-    assert len(recount(stream, place.source(stream), existing(table), published).rows) == 0
+    corner.land("b/a.txt", b"not counted yet\n")
+    difference = recount(stream, source, existing(table), published)
+    assert len(difference.rows) == 0
+    assert publish(table, source, difference, Decision(Verdict.REPLAY, "ann")).batch.replaces == 1
+    # The correction names the archived file: its path is free all the same.
+    place.drain(stream)
+    assert place.counted(stream)["counted"] == 1
 
 
 def test_a_batch_whose_files_were_deleted_cannot_be_counted_again(corner: Corner) -> None:
@@ -474,5 +600,5 @@ def test_a_batch_whose_files_were_deleted_cannot_be_counted_again(corner: Corner
     place.drain(stream)
     table = place.table(stream)
     [published] = find_published(existing(table).handle, lambda row: row["batch"] == 1)
-    with pytest.raises(DecisionRefused, match=f"{path} is gone"):
+    with pytest.raises(DecisionRefused, match=f"{path} was put away"):
         recount(stream, place.source(stream), existing(table), published)

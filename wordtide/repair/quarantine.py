@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from deltalake import DeltaTable
@@ -38,9 +39,18 @@ def contents(source: Source, ledger: Ledger, published: Published) -> Iterator[t
             if isinstance(aside.split, KafkaSplit) and isinstance(source, KafkaTopic):
                 yield aside, b"".join(source.reader(0, whole=True).values(aside.split))
             elif isinstance(aside.split, FileSplit) and isinstance(source, LandingFolder):
-                now = source.as_it_is(aside.split)
-                if (now.length, now.mtime) != (aside.split.length, aside.split.mtime):
-                    raise DecisionRefused(f"{now.path} is another file by now; resolve or replay that first")
-                yield aside, source.reader(0, whole=True).line(aside.split)
+                yield aside, _line(source, ledger, aside.split)
         except PlanAgain as problem:
             raise DecisionRefused(f"{aside.split.what}: cannot be read any more: {problem}") from None
+
+
+def _line(source: LandingFolder, ledger: Ledger, line: FileSplit) -> bytes:
+    """Return a line's bytes, from where its file is: in place, with another time perhaps, or in the archive."""
+    known = ledger.files.get(line.path)
+    counted = known is not None and known.length == line.length
+    same_time = known is not None and known.mtime == line.mtime
+    kept = counted and (same_time or (known is not None and line.digest is not None and known.digest == line.digest))
+    now = source.as_it_is(line, freed=not kept)
+    if known is not None and kept and (now.length, now.mtime) not in {known[:2], (line.length, line.mtime)}:
+        raise DecisionRefused(f"{now.path} is another file by now; resolve or replay that first")
+    return source.reader(0, whole=True).line(replace(now, start=line.start, end=line.end))

@@ -24,7 +24,7 @@ from wordtide.sources.base import Source
 from wordtide.sources.landing import LandingFolder
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.files import utc_now, write_counts
-from wordtide.table.ledger import split_of
+from wordtide.table.ledger import paths_freed_by, split_of
 
 _COLUMNS = ["batch", "status", "replaces", "planned_at", "splits", "quarantined"]
 CHANGES = pa.schema([("word", pa.string()), ("was", pa.int64()), ("now", pa.int64())])
@@ -137,7 +137,7 @@ def recount(
     """
     if 0 <= published.number < snapshot.ledger.identity_since:
         raise DecisionRefused(f"batch {published.number} was read from a topic that is gone; nothing was changed")
-    splits = _as_they_are(source, published.splits, as_text)
+    splits = _as_they_are(source, published, freed_paths(snapshot.handle, published.splits), as_text)
     # A file that was replaced since may well be younger than the batch.
     latest = published.planned_at.timestamp() if splits == published.splits else time.time()
     reader = source.reader(int((latest + FUTURE_SECONDS) * 1000), whole=whole)
@@ -218,20 +218,49 @@ def recount_file(stream: Stream, source: Source, snapshot: Snapshot, what: str, 
     A file that no batch has held is compared with nothing. With ``as_text`` it is text, whatever it begins with.
     """
     text = what if as_text else None
-    held = find_published(snapshot.handle, lambda row: any(split["path"] == what for split in row["splits"]))
-    if held:
-        return recount(stream, source, snapshot, held[-1], as_text=text)
     waiting = snapshot.ledger.waiting(what)
     assert waiting is not None
     assert isinstance(waiting.split, FileSplit)
+    # Of a name that is used again and again, those before were other files, and stay counted.
+    since = freed_paths(snapshot.handle, (waiting.split,)).get(what, -1)
+    held = find_published(
+        snapshot.handle, lambda row: row["batch"] > since and any(split["path"] == what for split in row["splits"])
+    )
+    if held:
+        return recount(stream, source, snapshot, held[-1], as_text=text)
     return recount(stream, source, snapshot, Published(-1, (), utc_now(), (waiting.split,)), as_text=text)
 
 
-def _as_they_are(source: Source, splits: Iterable[Split], as_text: str | None) -> tuple[Split, ...]:
+def freed_paths(handle: DeltaTable, splits: Iterable[Split]) -> dict[str, int]:
+    """Return, of files, the newest batch after which their path was another's: they were put away, or moved."""
+    paths = {split.path for split in splits if isinstance(split, FileSplit)}
+    freed: dict[str, int] = {}
+    if not paths:
+        return freed
+    frees = ds.field("status").isin([Status.PUT_AWAY.value, Status.SETTLED.value])
+    rows = handle.to_pyarrow_dataset().scanner(
+        columns=["batch", "status", "splits"], filter=(ds.field("kind") == "batch") & frees, batch_size=256
+    )
+    for found in rows.to_batches():
+        for row in found.to_pylist():
+            for path in paths_freed_by(row):
+                if path in paths:
+                    freed[path] = max(row["batch"], freed.get(path, -1))
+    return freed
+
+
+def _as_they_are(
+    source: Source, published: Published, freed: Mapping[str, int], as_text: str | None
+) -> tuple[Split, ...]:
     """Return the splits with the present identity of files; one of them as text, if that was decided."""
+    splits = published.splits
     if not isinstance(source, LandingFolder):
-        return tuple(splits)
-    files = (source.as_it_is(split) for split in splits if isinstance(split, FileSplit))
+        return splits
+
+    def gone(file: FileSplit) -> bool:
+        return 0 <= published.number < freed.get(file.path, -1)
+
+    files = (source.as_it_is(split, freed=gone(split)) for split in splits if isinstance(split, FileSplit))
     return tuple(replace(file, as_text=file.as_text or file.path == as_text) for file in files)
 
 

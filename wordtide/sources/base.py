@@ -37,6 +37,7 @@ class SourcePlan:
         held: What cannot move at this moment and will go on by itself.
         bytes: Of all complete files, the splits' included; 0 for a topic.
         settled: Files that were in doubt and are what was counted, to be recorded as such.
+        away: Counted files that are out of the landing folder, to be recorded as put away.
         doubtful: Files whose content has to be read before they are planned: `tidy` does that.
         due: Monotonic seconds at which the first of the files that are too young may be complete.
         ripe: How many of them are not too young by their mtime and our clock: a run has only to see them once more.
@@ -55,6 +56,7 @@ class SourcePlan:
     held: tuple[Held, ...] = ()
     bytes: int = 0
     settled: tuple[Parked, ...] = ()
+    away: tuple[Parked, ...] = ()
     doubtful: int = 0
     due: float | None = None
     ripe: int = 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from wordtide.batch import FileSplit, Founding, Parked, Split, SplitProof
 from wordtide.config import Stream
-from wordtide.errors import DecisionRefused, EnvironmentProblem, TableRefused, WordtideError
+from wordtide.errors import DecisionRefused, TableRefused, WordtideError
 from wordtide.planning.complete import Stillness
 from wordtide.planning.identity import is_taken
 from wordtide.planning.landing import LandingPlan, plan_landing
@@ -31,6 +31,7 @@ from wordtide.reading.kafka import GapsFound, ShortRead
 from wordtide.reading.text import Text
 from wordtide.sources.ages import Ages
 from wordtide.sources.base import Position, SourcePlan, quarantine_of
+from wordtide.sources.departures import Departures
 from wordtide.sources.doubts import Doubts
 from wordtide.sources.putaway import Elsewhere, PutAway
 from wordtide.storage import FileInfo, PathProblem, Readable, Storage, Survey
@@ -39,8 +40,6 @@ from wordtide.table.ledger import Ledger
 
 PIECE_BYTES = 32 << 20
 """Smaller pieces of a file are not worth a task of their own."""
-PUT_AWAY_AT_ONCE = 1000
-"""Counted files put away between two batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +141,7 @@ class LandingFolder:
         self._suspects: Counter[str] = Counter()
         self._doubts = Doubts(storage)
         self._putaway = PutAway(storage, root.rstrip("/"), archive, self._landing.after == "keep")
-        self._unfinished = True
-        self._counted: list[FileInfo] = []
-        self._remaining: dict[FileInfo, WordtideError | None] = {}
-        self._stuck: list[WordtideError] = []
+        self._departures = Departures(self._putaway)
         self._archived: dict[str, str] = {}
 
     def found(self) -> Founding:
@@ -182,7 +178,9 @@ class LandingFolder:
                 f"the table belongs to the landing folder {ledger.identity['path']} ({ledger.identity['namespace']}),"
                 f" not to {self._root} ({self._namespace}); put streams.yaml back, or name a new stream"
             )
-        news, in_progress = self._news(seen.files, ledger)
+        wanted, in_progress = self._news(seen.files, ledger)
+        # What takes the path of a file that is on its way out waits until that is recorded.
+        news = [file for file in wanted if not self._departures.holds(file.path)]
         stillness = self._ages.stillness(news, at)
         judged = self._doubts.judge(news, seen.files, ledger, stillness)
         refused = {
@@ -201,25 +199,27 @@ class LandingFolder:
         unread = len({one.parked.what for one in found.held} | {file.path for file in found.again})
         if not self._putaway.keep:
             planned = {split.path for split in splits}
-            self._counted = [
-                file for file in seen.files if is_taken(file, ledger.files.get(file.path)) or file.path in planned
-            ]
+            self._departures.offer(
+                [file for file in seen.files if is_taken(file, ledger.files.get(file.path)) or file.path in planned]
+            )
+        lost = (*plan.parked, *(again.parked if again is not None else ()))
+        parked_now = self._not_on_their_way_out(lost, ledger)
         return SourcePlan(
             splits,
             (),
             (
                 *(Parked(split.path, reason, split) for split, reason in refused.items()),
-                *plan.parked,
-                *(again.parked if again is not None else ()),
+                *parked_now,
             ),
             plan.backlog_files + unread - len(splits),
-            plan.waiting,
+            plan.waiting + len(lost) - len(parked_now),
             plan.behind or (splits is not plan.splits and plan.backlog_files > 0),
             f"{ledger.taken + len(splits)} files",
             f"{ledger.taken} files",
             held=(*found.held, *closed_entries(seen.closed, self._names, self._skip, ledger)),
             bytes=plan.backlog_bytes,
             settled=judged.settled,
+            away=self._departures.due(ledger, at_once=not splits or len(news) < len(wanted)),
             doubtful=self._doubts.open,
             due=due,
             ripe=sum(map(stillness.looks_complete, plan.young)),
@@ -246,6 +246,13 @@ class LandingFolder:
             suspects=self._suspects,
             replaced=replaced,
         )
+
+    def _not_on_their_way_out(self, parked: Sequence[Parked], ledger: Ledger) -> Sequence[Parked]:
+        """Return what is replaced: not where another drain has taken the counted file out and not recorded it yet."""
+        if self._putaway.keep or not any(one.what in ledger.files for one in parked):
+            return parked
+        waiting = self._putaway.waiting()
+        return [one for one in parked if one.what not in waiting]
 
     def _news(self, seen: Sequence[FileInfo], ledger: Ledger) -> tuple[list[FileInfo], list[tuple[int, str]]]:
         """Return the files meant for us and not surely taken, and mtime and path of those with names in progress."""
@@ -276,50 +283,37 @@ class LandingFolder:
             return False
 
     def tidy(self, ledger: Ledger) -> tuple[bool, WordtideError | None]:
-        """See `Source`. Each file is tried once in this object's life; what stays has a reason to."""
-
-        def counted(path: str, length: int, mtime: int) -> bool:
-            taken = ledger.files.get(path)
-            same = taken is not None and taken[:2] == (length, mtime)
-            return same and path not in ledger.parked and path not in ledger.skipped
-
-        def wanted(file: FileInfo) -> bool:
-            return counted(file.path, file.length, file.mtime_ms) and file not in self._remaining
-
-        waiting = [file for file in self._counted if wanted(file)]
-        now, self._counted = waiting[:PUT_AWAY_AT_ONCE], waiting[PUT_AWAY_AT_ONCE:]
+        """See `Source`."""
         try:
             read = self._doubts.read()
-            if self._unfinished:
-                self._stuck = [problem for problem in self._putaway.finish(counted).values() if problem]
-                self._unfinished = False
-            if now:
-                self._unfinished = True
-                remaining = self._putaway.put_away(now, counted)
-                self._unfinished = False
-                self._remaining |= {file: remaining[file.path] for file in now if file.path in remaining}
+            more = self._departures.step(ledger)
         except WordtideError as problem:
             return False, problem
-        problems = [*self._stuck, *filter(None, self._remaining.values())]
-        if len(problems) > 1:
-            problems[0] = EnvironmentProblem(f"{problems[0]} (and {len(problems) - 1} more files)")
-        return read or bool(self._counted), problems[0] if problems else None
+        return read or more, self._departures.problem
 
-    def as_it_is(self, file: FileSplit) -> FileSplit:
+    def as_it_is(self, file: FileSplit, *, freed: bool = False) -> FileSplit:
         """Return a file that was taken as it is now: in its place, or else in the archive.
+
+        Args:
+            file: As it was taken.
+            freed: It was put away or moved since: what has its path now is another file.
 
         Raises:
             DecisionRefused: It is gone.
         """
         try:
-            found = self._storage.stat(file.path)
+            found = None if freed else self._storage.stat(file.path)
         except FileNotFoundError:
+            found = None
+        if found is None:
             archived = self._putaway.archived(file)
+            if archived is None and freed:
+                raise DecisionRefused(f"{file.path} was put away or moved since, and is gone. Nothing was changed")
             if archived is None:
-                raise DecisionRefused(f"{file.path} is gone; put it back, or skip it. Nothing was changed") from None
+                raise DecisionRefused(f"{file.path} is gone; put it back, or skip it. Nothing was changed")
             self._archived[file.path] = archived
             # There it has another change time.
-            return replace(file, file_id=UNKNOWN)
+            return replace(file, file_id=UNKNOWN, freed=freed)
         same = (found.length, found.mtime_ms) == (file.length, file.mtime)
         identity = (found.path, found.length, found.mtime_ms, 0, found.length)
         return FileSplit(*identity, as_text=same and file.as_text, file_id=found.file_id)

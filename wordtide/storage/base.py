@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wordtide.errors import SourceUnavailable
@@ -151,6 +152,14 @@ class Storage(Readable, Protocol):
 
     def prune(self, root: str) -> None:
         """Delete the folders below and including ``root`` that hold no file; never a file. A missing root is fine."""
+        ...
+
+    def pinned(self, path: str) -> AbstractContextManager[int]:
+        """Return a context with a file's id, which no other file gets as long as it lasts; 0 where there is none.
+
+        Raises:
+            FileNotFoundError: There is no file.
+        """
         ...
 
     def under_construction(self, path: str) -> bool:

@@ -11,7 +11,7 @@ import re
 import threading
 import uuid
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote, urlencode
@@ -29,6 +29,7 @@ from wordtide.storage.base import (
     is_hidden,
     temporary_name,
 )
+from wordtide.storage.fileid import UNKNOWN
 from wordtide.storage.hdfs_client import LimitedClient
 from wordtide.storage.read_ahead import read_ahead
 from wordtide.storage.survey import Closed, MayEnter, Survey, everywhere
@@ -213,6 +214,10 @@ class HdfsStorage:
                 self._client.delete(root, recursive=False)
         except FileNotFoundError:
             return
+
+    def pinned(self, path: str) -> AbstractContextManager[int]:  # noqa: ARG002 the protocol's
+        """See `Storage`. No listing shows ids."""
+        return nullcontext(UNKNOWN)
 
     def under_construction(self, path: str) -> bool:
         """See `Storage`. One HTTP request, 2 to 5 ms."""

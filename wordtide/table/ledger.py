@@ -32,6 +32,8 @@ from wordtide.storage import fileid
 from wordtide.table.nodes import NodeIndex
 from wordtide.table.schema import STEPS
 
+_FREED = "freed"
+"""Says of a file that was counted again that its path is not its own any more."""
 STAGED_KEPT = 10_000
 """Of so many folders of files put away it is remembered that they were recorded: a crash leaves one, or a few."""
 
@@ -116,22 +118,16 @@ class Ledger:
             row: A batch row.
             freed: Gains, for each such path, the newest batch that freed it: what older ones say of it is over.
         """
-        put_away = row["status"] == Status.PUT_AWAY
-        if not put_away and row["status"] != Status.SETTLED:
-            return
-        for split in row["splits"]:
-            detail = detail_of(split)
-            path = split["path"] if put_away else detail.get("moved_from")
-            if path is None:
-                continue
+        for path in paths_freed_by(row):
             freed[path] = max(row["batch"], freed.get(path, -1))
             self.files.pop(path, None)
             self.skipped.discard(path)
-            if put_away:
-                # Of a link only the name goes.
-                self.away += "link" not in detail
-                self.staged[detail["staged"]] = row["batch"]
             self.links.discard(path)
+        if row["status"] == Status.PUT_AWAY:
+            details = [detail_of(split) for split in row["splits"]]
+            # Of a link only the name goes.
+            self.away += sum("link" not in detail for detail in details)
+            self.staged |= {detail["staged"]: row["batch"] for detail in details}
         if len(self.staged) > 2 * STAGED_KEPT:
             newest = sorted(self.staged.items(), key=lambda entry: entry[1])[-STAGED_KEPT:]
             self.staged = dict(newest)
@@ -185,7 +181,11 @@ class Ledger:
         if split["path"] is not None:
             # Of a partition the position says whether it still is; a file is taken, or it is not.
             self.stalled.pop(what, None)
-        if split["path"] is not None and row["batch"] > freed.get(split["path"], -1):
+        if (
+            split["path"] is not None
+            and row["batch"] > freed.get(split["path"], -1)
+            and not detail_of(split).get(_FREED)
+        ):
             taken = self.files[split["path"]] = taken_of(split)
             if self._nodes is not None:
                 self._nodes.add(split["path"], taken.file_id)
@@ -211,6 +211,17 @@ def split_of(split: Mapping[str, Any]) -> Split | None:
     if split["partition"] is None:
         return None
     return KafkaSplit(split["topic"], split["partition"], split["start"], split["end"])
+
+
+def paths_freed_by(row: Mapping[str, Any]) -> list[str]:
+    """Return the paths that are free for other files after a batch row: put away, or moved from."""
+    match row["status"]:
+        case Status.PUT_AWAY:
+            return [split["path"] for split in row["splits"]]
+        case Status.SETTLED:
+            origins = (detail_of(split).get("moved_from") for split in row["splits"])
+            return [path for path in origins if path is not None]
+    return []
 
 
 def taken_of(split: Mapping[str, Any]) -> Taken:
@@ -311,7 +322,8 @@ def _counted_rows(proofs: Sequence[SplitProof]) -> list[dict[str, Any]]:
 
 def _detail(proof: SplitProof, some_json: bool) -> dict[str, Any]:
     if isinstance(proof.split, FileSplit):
-        return {Mark.AS_TEXT.value: True} if proof.split.as_text else {}
+        said = {Mark.AS_TEXT.value: proof.split.as_text, _FREED: proof.split.freed}
+        return {name: True for name, holds in said.items() if holds}
     return {"sampled": proof.sampled, "json_objects": proof.json_objects} if some_json else {}
 
 
