@@ -5,8 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
+from wordtide import lag
 from wordtide.batch import FileSplit, KafkaSplit
 from wordtide.lag import still_stalled
+from wordtide.planning.retries import Retries
+from wordtide.sources.base import SourcePlan
 from wordtide.sources.kafka import identity_of
 from wordtide.table.ledger import Ledger, ParkedSince
 
@@ -42,3 +47,32 @@ def test_a_file_is_stalled_until_it_is_taken_or_parked() -> None:
     assert still_stalled(Positions({}), of(stuck)) == [stuck]  # type: ignore[arg-type]
     assert still_stalled(Positions({}), of(stuck, files={"/in/a": (1, 2)})) == []  # type: ignore[arg-type]
     assert still_stalled(Positions({}), of(stuck, parked={"/in/a": stuck})) == []  # type: ignore[arg-type]
+
+
+def plan_of(**more: Any) -> SourcePlan:
+    values: dict[str, Any] = {
+        "splits": (),
+        "transactions": (),
+        "parked": (),
+        "backlog": 0,
+        "waiting": 0,
+        "behind": False,
+    }
+    return SourcePlan(**{**values, "position": "", "taken": "", **more})
+
+
+def test_what_only_waits_to_be_read_again_is_worth_a_run_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = plan_of(splits=(FileSplit("/in/a", 1, 2, 0, 1),), retried=True)
+    monkeypatch.setattr("wordtide.lag._retries", Retries(60.0, 600.0))
+    runs = []
+    for now in range(0, 400, 10):
+        monkeypatch.setattr("wordtide.lag.time.monotonic", lambda at=now: float(at))
+        runs += [now] if lag._worth_a_run("t", again) else []
+    assert runs == [0, 60, 180]
+    assert not lag._worth_a_run("t", plan_of())
+    assert lag._worth_a_run("t", again)
+
+
+def test_a_file_that_looks_complete_is_worth_a_run_and_a_younger_one_is_not() -> None:
+    assert lag._worth_a_run("u", plan_of(waiting=1, ripe=1))
+    assert not lag._worth_a_run("u", plan_of(waiting=1))

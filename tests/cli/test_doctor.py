@@ -35,6 +35,7 @@ from wordtide.embedded.jars import server_jars
 from wordtide.embedded.java import find_java
 from wordtide.embedded.ports import HOST, Reservations
 from wordtide.embedded.process import stop
+from wordtide.storage import LocalStorage, Unreadable
 
 DEAD = f"127.0.0.1:{CLOSED_PORT}"
 LINE = Line("table", "somewhere", "s")
@@ -698,3 +699,38 @@ def test_what_streams_need_of_this_machine() -> None:
     elsewhere = need("{s: {landing: {path: 'hdfs://a:1/b'}}}", WORDTIDE_SPARK_REMOTE="sc://a:1")
     assert elsewhere == Need(kafka=False, hdfs=False, embedded=False, spark=True, here=False)
     assert need("{s: {landing: {path: 'hdfs:///b'}}}").hdfs
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_exit_code_says_so(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.streams("streams: {s: {landing: {path: ./landing, min_age: 0s}, engine: local}}\n")
+    (shell.folder / "landing").mkdir()
+    for name in ("a.txt", "b.txt", "c.part"):
+        (shell.folder / "landing" / name).write_text("w\n")
+    answer = doctor(shell)
+    assert ("landing", "s") not in answer.stopping
+    left = [row for row in answer.rows if row["check"] == "landing" and "left out by name" in row["what"]]
+    assert [(row["ok"], "c.part" in row["what"]) for row in left] == [(False, True)]
+    read = LocalStorage.read_range
+
+    def bad_sector(self: LocalStorage, path: str, start: int, end: int) -> Iterator[bytes]:
+        if path.endswith("b.txt"):
+            raise Unreadable(path, "cannot be read (Input/output error)")
+        return read(self, path, start, end)
+
+    monkeypatch.setattr(LocalStorage, "read_range", bad_sector)
+    answer = doctor(shell)
+    assert answer.code == 1
+    [said] = [row["what"] for row in answer.rows if row["check"] == "landing" and row["stops"]]
+    assert said.startswith("1 file or folder cannot be read, the rest flows: ")
+    assert f"{shell.folder}/landing/b.txt: cannot be read (Input/output error)" in said
+
+
+def test_a_glob_that_means_a_folder_is_said_to(shell: Shell) -> None:
+    shell.streams("streams: {s: {landing: {path: ./landing, glob: x}, engine: local}}\n")
+    (shell.folder / "landing/x").mkdir(parents=True)
+    (shell.folder / "landing/x/a.txt").write_text("w\n")
+    [row] = [row for row in doctor(shell).rows if row["check"] == "landing" and not row["ok"]]
+    assert "the glob 'x' matches a folder" in row["what"]
+    assert "x/**" in row["do"]

@@ -11,7 +11,7 @@ import pytest
 
 from wordtide.batch import FileSplit, KafkaSplit
 from wordtide.config import EngineName, StreamConfig, parse_streams
-from wordtide.planning.pace import Moment, Pace, choose_engine, next_wait, spark_objection
+from wordtide.planning.pace import Moment, Pace, choose_engine, is_extra, next_wait, spark_objection
 
 FOLLOW = Pace(interval=1.0, linger=30.0, max_run=600.0)
 HAND = Pace(interval=1.0, linger=30.0, max_run=600.0, by_hand=True, grace=6.0)
@@ -37,6 +37,11 @@ QUIET = Moment(now=100.0, began=90.0, batch_began=99.9, last_data=95.0, took=Fal
         (HAND, {"began": -5000.0, "behind": True}, 0.0),
         (HAND, {"waiting": True, "began": 97.0}, 0.5),
         (HAND, {"waiting": True, "began": 94.0}, None),
+        (FOLLOW, {"due": 100.3}, 0.3),
+        (FOLLOW, {"due": 99.0}, 0.0),
+        (FOLLOW, {"due": 105.0}, 0.9),
+        (FOLLOW, {"due": 105.0, "last_data": 69.5}, 0.9),
+        (FOLLOW, {"due": 105.0, "last_data": 69.0}, None),
     ],
     ids=[
         "the rest of the interval",
@@ -55,11 +60,32 @@ QUIET = Moment(now=100.0, began=90.0, batch_began=99.9, last_data=95.0, took=Fal
         "by hand: max_run does not end it",
         "by hand: wait for young files",
         "by hand: but only once",
+        "when a young file may be complete, if that is sooner",
+        "at once when it is due",
+        "the rest of the interval if that is sooner",
+        "not while a file seen once may be complete soon",
+        "but not for ever",
     ],
 )
 def test_the_next_look(pace: Pace, change: dict[str, Any], wait: float | None) -> None:
     found = next_wait(pace, replace(QUIET, **change))
     assert found is None if wait is None else found == pytest.approx(wait)
+
+
+@pytest.mark.parametrize(
+    ("pace", "change", "extra"),
+    [
+        (FOLLOW, {"due": 100.3}, True),
+        (FOLLOW, {"due": 105.0}, False),
+        (FOLLOW, {}, False),
+        (FOLLOW, {"due": 100.3, "behind": True}, False),
+        (HAND, {"due": 100.3}, False),
+    ],
+)
+def test_a_look_between_two_regular_ones_does_not_move_the_interval(
+    pace: Pace, change: dict[str, Any], extra: bool
+) -> None:
+    assert is_extra(pace, replace(QUIET, **change)) is extra
 
 
 def test_a_run_by_hand_waits_for_young_files_a_little_longer_than_their_age() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
-from wordtide.batch import KafkaSplit, Parked
+from wordtide.batch import FileSplit, KafkaSplit, Parked
 from wordtide.planning.stalls import Held, Stalls, Standing
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
@@ -69,3 +70,19 @@ def test_a_look_at_a_loss_or_at_what_is_not_everyday_life_leaves_something_open(
     assert not Standing.of([], [lost], []).settled
     assert not Standing.of([], [], [held(usual=False)]).settled
     assert Standing.of(["a"], [], [held(), held(usual=False, recorded=True)]).settled
+
+
+def test_a_file_that_was_tried_and_failed_is_due_after_its_own_time_and_again_for_another_reason() -> None:
+    split = FileSplit("/l/a", 10, 1, 0, 10)
+    stalls = Stalls(math.inf)
+
+    def unread(reason: str, **more: bool) -> Held:
+        return Held(Parked("/l/a", reason, split), False, more.get("recorded", False), 1.0, more.get("changed", False))
+
+    assert stalls.due([unread("I/O error")], [], 0.0, NOON) == ()
+    assert stalls.due([], [split], 0.5, NOON) == ()
+    [due] = stalls.due([unread("I/O error")], [], 1.0, NOON)
+    assert due.reason.startswith("I/O error, since ")
+    assert stalls.due([unread("I/O error", recorded=True)], [], 2.0, NOON) == ()
+    [due] = stalls.due([unread("denied", recorded=True, changed=True)], [], 3.0, NOON)
+    assert due.reason.startswith("denied")

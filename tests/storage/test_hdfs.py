@@ -21,7 +21,7 @@ from wordtide.errors import SourceUnavailable
 from wordtide.planning.complete import Stillness
 from wordtide.planning.landing import LandingPlan, plan_landing
 from wordtide.reading.files import NotReady, read_files, verify_unchanged
-from wordtide.storage import CHUNK_BYTES, AccessDenied, HdfsAddress, HdfsStorage
+from wordtide.storage import CHUNK_BYTES, AccessDenied, HdfsAddress, HdfsStorage, Unreadable
 from wordtide.storage.read_ahead import _FILE_BYTES
 
 BLOCK = 1 << 20
@@ -406,3 +406,36 @@ def test_an_http_port_that_is_no_namenodes_is_one_clear_line():
             storage.namespace()
         with pytest.raises(SourceUnavailable, match="is it the NameNode's HTTP port"):
             storage.under_construction("/a")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ('DataTransferError("All DataNodes failed: []")', "no DataNode gives a sound copy of one of its blocks"),
+        (
+            'OperationFailed("File is in an HDFS encryption zone but no KMS provider is configured")',
+            "is in an encryption zone, and there is no key (File is in an HDFS encryption zone",
+        ),
+        ('RPCError("org.apache.hadoop.fs.UnresolvedLinkException", "/l")', "the NameNode refuses (UnresolvedLink"),
+    ],
+)
+def test_an_error_about_one_file_is_told_from_one_of_the_hdfs(nowhere, said, reason):
+    with pytest.raises(Unreadable) as caught, nowhere._answers("/l/a"):
+        raise RuntimeError(said)
+    assert caught.value.place == f"{nowhere.address.url}/l/a"
+    assert caught.value.reason.startswith(reason)
+
+
+def test_a_block_without_a_sound_copy_is_said_of_its_file_and_the_others_are_read(storage, root, cluster_home):
+    good, bad = f"{root}/good", f"{root}/bad"
+    for path in (good, bad):
+        storage.write_durably(path, [path.encode() * 50])
+    copies = [block for block in cluster_home.rglob("blk_*") if block.read_bytes() == bad.encode() * 50]
+    assert copies
+    for block in copies:
+        block.write_bytes(b"x" * len(bad) * 50)
+    contents = list(storage.read_small([(bad, 50), (good, 50)]))
+    with pytest.raises(Unreadable, match="no DataNode gives a sound copy of one of its blocks"):
+        list(storage.read_range(bad, 0, 50))
+    assert isinstance(contents[0], Unreadable)
+    assert contents[1] == (good.encode() * 50)[:50]

@@ -211,7 +211,7 @@ class Journal:
     def _earlier(self) -> array[int]:
         """Return the digests of the lines that landed last: of those a version landed that kept none."""
         prefix = f"{self._root}/{PREFIX}-"
-        files = [file for file in self._storage.list_files(self._root) if file.path.startswith(prefix)]
+        files = [file for file in self._storage.survey(self._root).files if file.path.startswith(prefix)]
         digests = array("Q")
         size = 0
         # Their names are in the order of landing.

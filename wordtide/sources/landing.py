@@ -321,11 +321,15 @@ class LandingFolder:
     def reject(self, problem: CorruptFile | NotReady | ShortRead | GapsFound) -> None:
         """Have the next plans park what is corrupt, leave out what cannot be read, look twice at what has changed."""
         if isinstance(problem, CorruptFile):
+            unreadable: dict[str, UnreadableFile] = {}
             for file in (problem, *problem.also):
                 if isinstance(file, UnreadableFile):
-                    self._unreadable.failed(file.split, file.reason, time.monotonic())
+                    # Once, into however many pieces it was cut.
+                    unreadable[file.path] = file
                 else:
                     self._refused[file.split.path, file.split.length, file.split.mtime] = file.reason
+            for file in unreadable.values():
+                self._unreadable.failed(file.split, file.reason, time.monotonic())
         elif isinstance(problem, NotReady):
             self._suspects.update([file.path for file in (problem, *problem.also)])
         else:
