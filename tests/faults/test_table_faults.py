@@ -543,17 +543,19 @@ def test_counts_and_windows_are_exact_over_clocks_that_jump_by_days(place: Place
 def test_waits_end_while_the_clock_runs_backwards(place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = place.folder_stream()
     give(place, stream, "first")
-    real, jumps = time.time, [0]
+    source, jumps = place.source(stream), [0]
+    look = source.look
 
-    def ever_earlier() -> float:
+    def ever_earlier() -> Any:
         jumps[0] += 1
-        return real() - 60 * jumps[0]
+        clock.ahead -= timedelta(minutes=1)
+        return look()
 
-    monkeypatch.setattr(time, "time", ever_earlier)
+    monkeypatch.setattr(source, "look", ever_earlier)
     ended = threading.Event()
 
     def follow() -> None:
-        place.drainer(stream).run(Pace(interval=0.05, linger=0.5, max_run=60.0))
+        place.drainer(stream, source=source).run(Pace(interval=0.05, linger=0.5, max_run=60.0))
         ended.set()
 
     threading.Thread(target=follow, daemon=True).start()
