@@ -116,6 +116,8 @@ class Halt(StrEnum):
     """Nothing came."""
     UNREADABLE = "unreadable"
     """What follows cannot be decoded."""
+    NOT_TEXT = "not text"
+    """What follows seems to be no text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,17 @@ def test_both_see_that_a_topic_holds_json(place, spark, tmp_path):
         assert json_share(row) == 1
 
 
+def test_a_topic_that_is_no_text_is_parked_by_either_engine(place, spark, tmp_path):
+    stream = place.topic_stream(partitions=2)
+    place.produce(stream, [b"\0\0\0\0\x07\x0cwords"] * 300, partition=0)
+    place.produce(stream, some_lines(300), partition=1)
+    for rows, ledger in both(place, spark, stream, tmp_path):
+        assert sum(row[-1] for row in rows) == sum(line.count(" ") + 1 for line in some_lines(300))
+        parked = [split["reason"] for row in ledger for split in row[-1] if split["reason"]]
+        assert all("schema registry" in reason for reason in parked)
+        assert len(parked) == 1
+
+
 def test_on_files_of_every_kind(place, spark, tmp_path):
     stream = place.folder_stream(landing=f"hdfs:///landing/{tmp_path.name}", tokenizer="words")
     text = "\r\n".join(some_lines(3000)).encode() + b"\n\xff\rlast line without an end"

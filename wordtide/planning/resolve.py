@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from wordtide.batch import FileSplit, KafkaSplit, Parked, Transaction, Verdict
+from wordtide.batch import FileSplit, KafkaSplit, Mark, Parked, Transaction, Verdict
 from wordtide.errors import DecisionRefused
 from wordtide.planning.kafka import TopicIdentity, TopicSnapshot
 
@@ -46,11 +46,11 @@ def resolve_topic(
         parked: Names of all that waits: partitions of the old topic are settled with it.
 
     Raises:
-        DecisionRefused: ``recount`` is for files; ``from-earliest`` would count again what was counted.
+        DecisionRefused: The verdict does not fit, or ``from-earliest`` would count again what was counted.
     """
     topic = founded.topic
-    if verdict is Verdict.RECOUNT:
-        raise DecisionRefused(f"{topic}: recount is for files; use skip or from-earliest")
+    if verdict in (Verdict.RECOUNT, Verdict.TEXT):
+        raise DecisionRefused(f"{topic}: {verdict} is not for a topic that is another one; use skip or from-earliest")
     now = seen.identity
     if now == founded:
         if verdict is Verdict.FROM_EARLIEST:
@@ -97,9 +97,7 @@ def resolve_partition(
     if verdict not in {Verdict.SKIP, Verdict.RECOUNT}:
         raise DecisionRefused(f"{what}: {verdict} cannot bring back lost offsets; use skip to go on behind them")
     if seen.identity != founded:
-        raise DecisionRefused(
-            f"{what}: its topic is another one by now; let a drain park {founded.topic}, resolve that"
-        )
+        raise _another(what, founded)
     offered = seen.partitions.get(lost.partition)
     if offered is None:
         raise DecisionRefused(f"{what}: the topic has no such partition")
@@ -116,6 +114,41 @@ def resolve_partition(
         reason = f"offsets [{start}, {after}) are given up"
     split = KafkaSplit(lost.topic, lost.partition, min(start, after), max(start, after))
     return Resolution((Parked(what, reason, split),), (Transaction(founded.app_id(lost.partition), position, after),))
+
+
+def resolve_as_text(
+    what: str, not_text: Collection[KafkaSplit], seen: TopicSnapshot, founded: TopicIdentity
+) -> Resolution:
+    """Count a topic's values as text from now on, whatever they look like.
+
+    Args:
+        what: The partition that the operator named.
+        not_text: All that wait because their values are no text; they go on together.
+        seen: The topic now.
+        founded: What the ledger's positions belong to.
+
+    Raises:
+        DecisionRefused: It waits for another reason, or the topic is another one.
+    """
+    if what not in {split.what for split in not_text}:
+        raise DecisionRefused(f"{what}: it is not parked for what its values are, and text is for that")
+    if seen.identity != founded:
+        raise _another(what, founded)
+    return Resolution(
+        tuple(
+            Parked(
+                split.what,
+                f"counted as text from offset {split.start} on",
+                replace(split, end=split.start),
+                Mark.AS_TEXT,
+            )
+            for split in sorted(not_text)
+        )
+    )
+
+
+def _another(what: str, founded: TopicIdentity) -> DecisionRefused:
+    return DecisionRefused(f"{what}: its topic is another one by now; let a drain park {founded.topic}, resolve that")
 
 
 def resolve_file(verdict: Verdict, what: str, file: FileSplit | None) -> Resolution:

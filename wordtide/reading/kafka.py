@@ -33,6 +33,9 @@ POLL_SECONDS = 0.02
 """What comes within one consume() is held; more than a few ms gain nothing."""
 MAX_FETCH = 10_000
 """Messages a consume() call; more gains nothing."""
+JUDGED_AGAIN = MAX_FETCH // 4
+"""Of a partition of which so many messages come at once the first few are judged each time."""
+OF_AGAIN = 4
 SWELL_MS = 10
 """Between statistics while it is not known how much a topic's data swells; building one takes some 50 µs."""
 RENEWED_ABOVE = 20_000
@@ -141,6 +144,8 @@ class KafkaReader:
         gapless: Whether a range must hold a visible record at every offset.
         quarantine: Which values are put aside.
         max_bytes: Where a read ends, in bytes of values; at least one record is read. None: where its ranges do.
+        text_until: Whether values are judged; by partition up to where odd ones were seen to stand among text. None:
+            they are text, whatever they look like.
     """
 
     connection: KafkaConnection
@@ -150,6 +155,7 @@ class KafkaReader:
     gapless: bool = False
     quarantine: Quarantine = NOTHING
     max_bytes: int | None = None
+    text_until: Mapping[int, int] | None = None
 
     def cut(self, splits: Sequence[Split], tasks: int) -> list[list[Split]]:
         """Return the ranges divided into about ``tasks`` pieces of equal size."""
@@ -192,6 +198,18 @@ class KafkaReader:
         if gaps := tuple(seen.gap for seen in progress if seen.gap is not None):
             raise GapsFound(gaps)
         return tuple(seen.proof() for seen in progress)
+
+    def _judges(self, seen: _Progress) -> bool:
+        return self.text_until is not None and seen.next_offset >= self.text_until.get(seen.split.partition, 0)
+
+    def sample(self, split: KafkaSplit) -> Sample:
+        """Return a sample of a short range's values, of as many as are soon there and fit into memory."""
+        progress = _Progress.of(split)
+        progress.sample = Sample(split.end - split.start, 0)
+        bounded = replace(self, max_bytes=CHUNK_BYTES, text_until=None)
+        for _ in bounded._values([progress]):
+            pass
+        return progress.sample
 
     def values(self, split: KafkaSplit) -> list[bytes]:
         """Return the values of a short range as they are, tombstones left out.
@@ -332,7 +350,7 @@ class KafkaReader:
         keep = np.ones(len(values), np.bool_)
         believable = np.clip(stamps, EARLIEST_MS, self.latest_ms)
         absurd = believable != stamps
-        self._sample(values, partitions, tombstones, by_partition)
+        self._sample(consumer, values, partitions, offsets, tombstones, by_partition)
         for partition in np.unique(partitions).tolist():
             seen = by_partition[partition]
             mine = partitions == partition
@@ -368,23 +386,31 @@ class KafkaReader:
 
     def _sample(
         self,
+        consumer: Consumer,
         values: Sequence[Any],
         partitions: Ints,
+        offsets: Ints,
         tombstones: npt.NDArray[np.bool_],
         by_partition: Mapping[int, _Progress],
     ) -> None:
-        """Look at a few values of each partition that not enough has been seen of."""
-        wanting = [seen for seen in by_partition.values() if seen.sample.wanted]
-        if not wanting:
-            return
-        arrived = np.bincount(partitions)
-        for seen in wanting:
-            partition, wanted = seen.split.partition, seen.sample.wanted
-            if partition < len(arrived) and arrived[partition]:
-                places = np.flatnonzero((partitions == partition) & ~tombstones)
-                spread = places[:: max(1, len(places) // wanted)][:wanted].tolist()
-                chosen = [values[place] for place in spread]
-                seen.sample.add(value for value in chosen if self.quarantine.reason(value) is None)
+        """Look at a few values of each partition, first and now and then; one whose values seem no text ends before."""
+        arrived = np.bincount(partitions).tolist()
+        for seen in by_partition.values():
+            partition = seen.split.partition
+            count = arrived[partition] if partition < len(arrived) else 0
+            again = count >= JUDGED_AGAIN and self.text_until is not None
+            if not again and not (count and seen.sample.wanted):
+                continue
+            sample = seen.sample if seen.sample.wanted else Sample(OF_AGAIN, 0)
+            begin = int(np.argmax(partitions == partition))
+            end = begin + sample.wanted
+            mine = (partitions[begin:end] == partition) & (offsets[begin:end] >= seen.next_offset)
+            mine &= (offsets[begin:end] < seen.limit) & ~tombstones[begin:end]
+            chosen = [values[begin + place] for place in np.flatnonzero(mine).tolist()]
+            sample.add(value for value in chosen if self.quarantine.reason(value) is None)
+            kind = sample.verdict
+            if kind is not None and self._judges(seen):
+                self._halt(consumer, seen, Halt.NOT_TEXT, str(kind))
 
     def _put_aside(
         self,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from wordtide.batch import Batch, Committed, Decision, KafkaSplit, Status, Verdict
 from wordtide.config import Stream
 from wordtide.errors import DecisionRefused, PlanAgain, SourceUnavailable
-from wordtide.planning.resolve import Resolution, resolve_file, resolve_partition, resolve_topic
+from wordtide.planning.resolve import Resolution, resolve_as_text, resolve_file, resolve_partition, resolve_topic
 from wordtide.repair.recount import publish, recount_file
 from wordtide.sources.base import Source
 from wordtide.sources.kafka import KafkaTopic, identity_of
@@ -102,6 +102,9 @@ def _resolution(source: Source, snapshot: Snapshot, waiting: ParkedSince, verdic
         split = None if isinstance(waiting.split, KafkaSplit) else waiting.split
         return resolve_file(verdict, what, split)
     seen, founded = source.snapshot(), identity_of(ledger)
+    if verdict is Verdict.TEXT and waiting.split is not None:
+        odd = [one.split for one in ledger.parked.values() if one.not_text and isinstance(one.split, KafkaSplit)]
+        return resolve_as_text(what, odd, seen, founded)
     if isinstance(waiting.split, KafkaSplit):
         position = snapshot.position(founded.app_id(waiting.split.partition))
         return resolve_partition(verdict, waiting.split, seen, founded, position)

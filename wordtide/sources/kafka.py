@@ -17,7 +17,7 @@ from kafka import errors as kafka_errors
 from kafka.admin import ConfigFilterType, ConfigResource, ConfigResourceType
 from kafka.protocol.consumer.offsets import IsolationLevel, OffsetSpec
 
-from wordtide.batch import Decision, Founding, Halt, KafkaSplit, Parked, Split, Stop, Transaction
+from wordtide.batch import Decision, Founding, Halt, KafkaSplit, Mark, Parked, Split, Stop, Transaction
 from wordtide.config import Stream
 from wordtide.connection import KafkaConnection
 from wordtide.errors import PlanAgain, SourceUnavailable, TableRefused
@@ -40,6 +40,10 @@ COORDINATOR_TRIES = 20
 COORDINATOR_PAUSE_SECONDS = 0.5
 LEFT_OUT_SECONDS = 60.0
 """How long a partition that gave nothing is left out before it is read again; twice as long after each further time."""
+LOOK_BACK = 16
+"""Values before one that seems to be no text that are looked at …"""
+LOOK_AHEAD = 64
+"""… and from it on."""
 FITTING_GROWTH = 1.02
 """From batch to batch, where Spark found one to have more bytes than it may."""
 HIGH_SECONDS = 1.0
@@ -165,6 +169,9 @@ class KafkaTopic:
         self._fitting: dict[int, int] = {}
         self._fitting_records = math.inf
         self._seen_ends: dict[int, int] = {}
+        self._seen_begins: dict[int, int] = {}
+        self._judges = False
+        self._text_until: dict[int, int] = {}
         self._bounded = False
         self._read_of: TopicIdentity | None = None
 
@@ -371,6 +378,8 @@ class KafkaTopic:
         positions = {p: at for p, at in stored.items() if at is not None}
         self._forget(founded, ledger)
         now = time.monotonic()
+        self._judges = not ledger.as_text
+        self._seen_begins = {p: offered.begin for p, offered in seen.partitions.items()}
         self._seen_ends = {p: max(offered.end, offered.high) for p, offered in seen.partitions.items()}
         known = Known(
             ledger.parked.keys(),
@@ -407,11 +416,12 @@ class KafkaTopic:
     def _forget(self, founded: TopicIdentity, ledger: Ledger) -> None:
         """Drop what was learnt by reading of partitions that may go on elsewhere by an operator's decision."""
         whole = founded != self._read_of or founded.topic in ledger.parked
-        for partition in {*self._gaps, *self._left_out, *self._damaged}:
+        for partition in {*self._gaps, *self._left_out, *self._damaged, *self._text_until}:
             if whole or KafkaSplit(founded.topic, partition, 0, 0).what in ledger.parked:
                 self._gaps.pop(partition, None)
                 self._left_out.pop(partition, None)
                 self._damaged.pop(partition, None)
+                self._text_until.pop(partition, None)
         self._read_of = founded
 
     def _refuse_other(self, now: TopicIdentity, founded: TopicIdentity) -> None:
@@ -423,13 +433,14 @@ class KafkaTopic:
             )
 
     def reader(self, latest_ms: int, *, whole: bool = False) -> KafkaReader:
-        """See `Source`. It minds gaps and `max_bytes` only once a drain has looked: replays take what there is."""
+        """See `Source`. It minds gaps, `max_bytes` and what is no text for drains only: replays take what there is."""
         window_us = round(self._stream.config.window * 1_000_000)
         quarantine = NOTHING if whole else quarantine_of(self._stream.config)
         gapless = bool(self._gapless)
         max_bytes = self._stream.config.max_bytes if self._bounded else None
+        text_until = dict(self._text_until) if self._judges else None
         return KafkaReader(
-            self._connection, self._config.isolation, window_us, latest_ms, gapless, quarantine, max_bytes
+            self._connection, self._config.isolation, window_us, latest_ms, gapless, quarantine, max_bytes, text_until
         )
 
     def verify(self, ledger: Ledger, splits: Sequence[Split]) -> None:
@@ -470,9 +481,28 @@ class KafkaTopic:
                     self._search(stop)
                 elif stop.halt is Halt.SILENT:
                     self._leave_out(stop)
+                elif stop.halt is Halt.NOT_TEXT:
+                    self._judge(stop.rest)
         else:
             # Topics have no files.
             raise NotImplementedError from problem
+
+    def _judge(self, at: KafkaSplit) -> None:
+        """Park what seems to be no text, unless that is a few values among text: what is around is looked at."""
+        begin = max(self._seen_begins.get(at.partition, at.start), at.start - LOOK_BACK)
+        around = replace(at, start=begin, end=min(at.end, at.start + LOOK_AHEAD))
+        sample = self.reader(0).sample(around)
+        kind = sample.verdict
+        before = self._damaged.get(at.partition)
+        if kind is None:
+            self._text_until[at.partition] = around.end
+        elif before is None or (isinstance(before.split, KafkaSplit) and before.split.start > at.start):
+            reason = (
+                f"{sample.suspects} of {sample.size} values around offset {at.start} seem to be {kind.what};"
+                f" {kind.advice}, or resolve it --as text to count the topic's values all the same, or --as skip to go"
+                f" on at offset {at.end}"
+            )
+            self._damaged[at.partition] = Parked(at.what, reason, at, Mark.NOT_TEXT)
 
     def _search(self, stop: Stop) -> None:
         """Find out what of a partition cannot be decoded; if that cannot be found, leave the partition out."""
