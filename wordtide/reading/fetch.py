@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 CAREFUL_BYTES = 8 << 10
 """A response of a topic of which nothing is known; a batch of records larger than that comes alone."""
-WIDE_BYTES = 256 << 10
-"""A response at most: larger ones gained nothing measurable, of small batches of records either."""
-PARTITION_BYTES = 64 << 10
+WIDE_BYTES = 4 << 20
+"""A response at most, of a topic whose data swells little."""
+PARTITION_BYTES = 1 << 20
 """Of one partition in a response."""
 UNPACKED_BYTES = 64 << 20
 """What a response may become once it is known how much a topic's data swells."""
