@@ -12,8 +12,8 @@ from assets.report import Report, SourceVersion, materialization, next_version, 
 from assets.versions import MAX_CHARACTERS, VERSION_TAG, Version
 from platform_defs.definitions import build_definitions
 from tests.dagster.support import NEWS, by_hand, definitions, events, instance
+from wordtide.planning.kafka import position_of
 from wordtide.sources import kafka
-from wordtide.sources.base import position_of
 
 POSTGRES_BYTES = 2704 - len('["x", "word_counts"]') - 100 - 400
 """Of a value, with the longest names of a stream and a topic in the same row of the index."""
