@@ -65,15 +65,18 @@ def test_an_ignored_ctrl_c_counts_again_but_nohup_is_respected() -> None:
 
 @contextmanager
 def guarded(end: str) -> Iterator[tuple[subprocess.Popen[str], ProcessId]]:
-    """A program that starts another and waits; told to stop it has still something to do. And the one it started."""
+    """Run a program that starts another and, interrupted, goes on for long; yield it and the one it started."""
     program = (
         "import subprocess, sys, time\n"
         "from wordtide.cli.signals import Guard, Interrupts, end_at_once\n"
         "Guard(end_at_once)\n"
         f"with Interrupts({end}) as interrupts:\n"
-        "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
-        "    print(child.pid, flush=True)\n"
+        "    child = subprocess.Popen(\n"
+        "        [sys.executable, '-c', 'import time; time.sleep(600)'],\n"
+        # Our pipe is not its: where the program ends, reading does.
+        "        stdout=subprocess.DEVNULL, start_new_session=True)\n"
         "    try:\n"
+        "        print(child.pid, flush=True)\n"
         "        time.sleep(600)\n"
         "    finally:\n"
         "        print('ending', flush=True)\n"
