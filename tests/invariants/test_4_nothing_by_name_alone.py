@@ -1,9 +1,13 @@
-"""Nothing by name alone: positions belong to a topic id, files to (path, length, mtime), a table to its meaning."""
+"""Nothing by name alone: positions belong to a topic id, files to path, length, mtime and content, a table to its
+meaning.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -58,20 +62,25 @@ def test_a_replaced_file_is_parked_once_and_not_counted_again(place: Place) -> N
     assert reason.startswith("replaced")
 
 
-def test_a_file_of_equal_length_with_another_mtime_is_another_file(place: Place) -> None:
+def test_a_file_of_equal_length_with_another_mtime_is_another_file_unless_its_bytes_are_the_same(place: Place) -> None:
     stream = place.folder_stream()
-    path = place.land(stream, "a.txt", b"one two\n")
+    touched, replaced = (place.land(stream, name, b"one two\n") for name in ("a.txt", "b.txt"))
     place.drain(stream)
-    os.utime(path, ns=(0, os.stat(path).st_mtime_ns + 5_000_000))
-    assert place.drain(stream).parked == [path]
-    assert place.counted(stream) == {"one": 1, "two": 1}
+    Path(replaced).write_bytes(b"new two\n")
+    for path in (touched, replaced):
+        os.utime(path, ns=(0, os.stat(path).st_mtime_ns + 5_000_000))
+    assert place.drain(stream).parked == [replaced]
+    assert place.counted(stream) == {"one": 2, "two": 2}
 
 
-def test_a_moved_file_with_the_same_content_is_another_file(place: Place) -> None:
+def test_a_moved_file_is_the_same_and_a_copy_of_it_is_another(place: Place) -> None:
     stream = place.folder_stream()
     path = place.land(stream, "a.txt", b"one\n")
     place.drain(stream)
     os.rename(path, path.replace("a.txt", "b.txt"))
+    place.drain(stream)
+    assert place.counted(stream) == {"one": 1}
+    shutil.copy2(path.replace("a.txt", "b.txt"), path.replace("a.txt", "c.txt"))
     place.drain(stream)
     assert place.counted(stream) == {"one": 2}
 
