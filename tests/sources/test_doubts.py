@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from wordtide.planning.complete import Stillness
 from wordtide.planning.landing import plan_landing
 from wordtide.sources.doubts import UNSTABLE_AFTER, Doubts
 from wordtide.sources.landing import LandingFolder
-from wordtide.storage import AccessDenied, FileInfo, LocalStorage, Survey
+from wordtide.storage import AccessDenied, FileInfo, HdfsStorage, LocalStorage, Survey
 from wordtide.table.ledger import Ledger
 from wordtide.testing.files import rewrite, set_mtime
 
@@ -66,6 +68,22 @@ class ReadCounter:
         return getattr(self._storage, name)
 
 
+class NamespaceOf:
+    """A storage that takes the answer to one question, whose files they are, from another one."""
+
+    def __init__(self, storage: Any, other: Any) -> None:
+        self._storage = storage
+        self.namespace = other.namespace
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+
+def id_on_hdfs(place: Place, path: str) -> int:
+    storage = HdfsStorage(place.hdfs)
+    return storage.identified([storage.stat(path)], 60)[0].file_id
+
+
 def drain_reading(place: Place, stream: Stream) -> list[str]:
     """Drain, and return the paths of the files read one by one."""
     storage, root = place.landing(stream)
@@ -77,7 +95,7 @@ def drain_reading(place: Place, stream: Stream) -> list[str]:
 # --- what the ledger keeps
 
 
-def test_a_counted_file_has_its_digest_and_a_local_one_its_id_in_the_ledger(place: Place, folder: Stream) -> None:
+def test_a_counted_file_has_its_digest_and_its_id_in_the_ledger(place: Place, folder: Stream) -> None:
     path = place.land(folder, "a.txt", TEXT)
     place.drain(folder)
     (split,) = place.ledger(folder)[1]["splits"]
@@ -85,6 +103,23 @@ def test_a_counted_file_has_its_digest_and_a_local_one_its_id_in_the_ledger(plac
     if path.startswith(str(place.folder)):
         status = os.stat(path)
         assert split["file_id"] == f"{status.st_dev}:{status.st_ino}@{status.st_ctime_ns}"
+    else:
+        assert split["file_id"] == str(id_on_hdfs(place, path))
+
+
+def test_without_webhdfs_files_of_an_hdfs_are_counted_and_their_ids_unknown(place: Place) -> None:
+    stream = place.folder_stream(landing=f"hdfs:///{unique('landing')}")
+    path = place.land(stream, "a.txt", TEXT)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        storage = HdfsStorage(replace(place.hdfs, webhdfs=f"127.0.0.1:{silent.getsockname()[1]}"))
+        blind = NamespaceOf(storage, place.landing(stream)[0])
+        place.drain(stream, source=LandingFolder(stream, blind, place.landing(stream)[1]))  # type: ignore[arg-type]
+    assert place.ledger(stream)[1]["splits"][0]["file_id"] is None
+    assert place.counted(stream) == COUNTED
+    # Nothing to compare with: the id that it has now raises no doubt.
+    assert id_on_hdfs(place, path)
+    assert drain_reading(place, stream) == []
 
 
 # --- another time, another inode, the same bytes
@@ -118,20 +153,45 @@ def test_a_copy_of_the_same_bytes_and_time_and_a_changed_mode_are_read_once_and_
     assert place.counted(local) == COUNTED
 
 
-def test_other_bytes_of_the_same_name_length_and_time_are_parked(place: Place, local: Stream) -> None:
-    path = place.land(local, "a.txt", TEXT)
-    place.drain(local)
-    mtime = os.stat(path).st_mtime_ns
-    other = root_of(local) / ".other"
-    other.write_bytes(b"six ten\n")
-    os.utime(other, ns=(mtime, mtime))
-    os.replace(other, path)
-    assert place.drain(local).parked == [path]
-    assert reasons(place, local) == ["replaced: its 8 bytes are others than those counted, of the same length and time"]
-    assert place.counted(local) == COUNTED
-    decide(place, local, path, "recount")
-    assert +place.counted(local) == {"six": 1, "ten": 1}
-    assert drain_reading(place, local) == []
+def replace_unseen(place: Place, stream: Stream, path: str, content: bytes) -> None:
+    """Put another file of the same mtime in a file's place."""
+    storage, root = place.landing(stream)
+    mtime = storage.stat(path).mtime_ms
+    hidden = f"{root}/.other"
+    storage.write_durably(hidden, [content])
+    set_mtime(storage, hidden, mtime)
+    storage.delete(path)
+    storage.rename(hidden, path)
+
+
+@pytest.mark.parametrize("below", ["", "deep/er/"])
+def test_other_bytes_of_the_same_name_length_and_time_are_parked(place: Place, folder: Stream, below: str) -> None:
+    path = place.land(folder, f"{below}a.txt", TEXT)
+    set_mtime(place.landing(folder)[0], path, 1_700_000_000_000)
+    place.drain(folder)
+    replace_unseen(place, folder, path, b"six ten\n")
+    assert place.drain(folder).parked == [path]
+    assert reasons(place, folder) == [
+        "replaced: its 8 bytes are others than those counted, of the same length and time"
+    ]
+    assert place.counted(folder) == COUNTED
+    decide(place, folder, path, "recount")
+    assert +place.counted(folder) == {"six": 1, "ten": 1}
+    assert drain_reading(place, folder) == []
+
+
+def test_on_an_hdfs_the_same_bytes_and_time_under_another_id_are_read_once_and_settled(place: Place) -> None:
+    stream = place.folder_stream(landing=f"hdfs:///{unique('landing')}")
+    path = place.land(stream, "a.txt", TEXT)
+    place.land(stream, "b.txt", b"three\n")
+    place.drain(stream)
+    replace_unseen(place, stream, path, TEXT)
+    assert drain_reading(place, stream) == [path]
+    assert drain_reading(place, stream) == []
+    assert statuses(place, stream) == ["founded", "published", "settled"]
+    snapshot = place.table(stream).snapshot()
+    assert snapshot is not None
+    assert snapshot.ledger.files[path].file_id == id_on_hdfs(place, path)
 
 
 def test_other_bytes_of_the_same_length_and_another_time_are_parked(place: Place, folder: Stream) -> None:
@@ -259,18 +319,18 @@ def test_a_link_that_is_set_anew_is_a_further_name_of_the_next_file(place: Place
     assert place.counted(local) == {"one": 1, "two": 1, "more": 1}
 
 
-def test_a_counted_file_that_is_moved_is_not_counted_again_and_frees_its_name(place: Place, local: Stream) -> None:
-    root = root_of(local)
-    place.land(local, "app.log", TEXT)
-    place.drain(local)
-    (root / "old").mkdir()
-    (root / "app.log").rename(root / "old" / "app.log.1")
-    place.land(local, "app.log", b"three\n")
+def test_a_counted_file_that_is_moved_is_not_counted_again_and_frees_its_name(place: Place, folder: Stream) -> None:
+    storage, root = place.landing(folder)
+    place.land(folder, "app.log", TEXT)
+    place.drain(folder)
+    storage.mkdirs(f"{root}/old")
+    storage.rename(f"{root}/app.log", f"{root}/old/app.log.1")
+    place.land(folder, "app.log", b"three\n")
     for _ in range(2):
-        assert place.drain(local).parked == []
-    assert place.counted(local) == COUNTED | {"three": 1}
-    assert reasons(place, local) == [f"same file as {root}/app.log, which was counted: it was moved"]
-    snapshot = place.table(local).snapshot()
+        assert place.drain(folder).parked == []
+    assert place.counted(folder) == COUNTED | {"three": 1}
+    assert reasons(place, folder) == [f"same file as {root}/app.log, which was counted: it was moved"]
+    snapshot = place.table(folder).snapshot()
     assert snapshot is not None
     assert snapshot.ledger.files.keys() == {f"{root}/app.log", f"{root}/old/app.log.1"}
 

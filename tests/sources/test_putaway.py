@@ -112,6 +112,16 @@ def test_keep_is_the_default_and_touches_nothing(corner: Corner) -> None:
     assert not corner.storage.exists(f"{corner.root}/{STAGING}")
 
 
+@pytest.mark.parametrize("after", ["delete", "archive"])
+def test_what_its_id_proves_to_be_counted_is_put_away_without_being_read_again(corner: Corner, after: str) -> None:
+    stream = corner.stream(after)
+    corner.land("a.txt")
+    read: list[str] = []
+    hooked = Hooked(corner.storage, read_range=lambda path, *_: read.append(path))
+    corner.place.drain(stream, source=corner.source(stream, hooked))
+    assert (read, corner.landed(), corner.staged()) == ([], set(), set())
+
+
 def test_counted_files_are_deleted_and_stay_counted(corner: Corner) -> None:
     stream = corner.stream("delete")
     names = ["a.txt", "b/two words 100%.txt", "b/c/line\nend größer.txt", "empty.txt"]

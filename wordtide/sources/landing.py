@@ -33,6 +33,7 @@ from wordtide.sources.ages import Ages
 from wordtide.sources.base import Position, SourcePlan, quarantine_of
 from wordtide.sources.departures import Departures
 from wordtide.sources.doubts import Doubts
+from wordtide.sources.file_ids import FileIds, id_of
 from wordtide.sources.putaway import Elsewhere, PutAway
 from wordtide.storage import FileInfo, PathProblem, Readable, Storage, Survey
 from wordtide.storage.fileid import UNKNOWN
@@ -139,6 +140,7 @@ class LandingFolder:
         self._ages = Ages(self._config, storage)
         self._namespace: str | None = None
         self._suspects: Counter[str] = Counter()
+        self._ids = FileIds(storage)
         self._doubts = Doubts(storage)
         self._putaway = PutAway(storage, root.rstrip("/"), archive, self._landing.after == "keep")
         self._departures = Departures(self._putaway)
@@ -178,7 +180,9 @@ class LandingFolder:
                 f"the table belongs to the landing folder {ledger.identity['path']} ({ledger.identity['namespace']}),"
                 f" not to {self._root} ({self._namespace}); put streams.yaml back, or name a new stream"
             )
-        wanted, in_progress = self._news(seen.files, ledger)
+        found_anew, in_progress = self._news(seen.files, ledger)
+        self._ids.saw(seen.folders)
+        wanted = [*self._ids.of(found_anew), *self._ids.suspects(seen.files, ledger)]
         # What takes the path of a file that is on its way out waits until that is recorded.
         news = [file for file in wanted if not self._departures.holds(file.path)]
         stillness = self._ages.stillness(news, at)
@@ -285,7 +289,7 @@ class LandingFolder:
     def tidy(self, ledger: Ledger) -> tuple[bool, WordtideError | None]:
         """See `Source`."""
         try:
-            read = self._doubts.read()
+            read = self._doubts.read() | self._ids.check(ledger)
             more = self._departures.step(ledger)
         except WordtideError as problem:
             return False, problem
@@ -316,7 +320,7 @@ class LandingFolder:
             return replace(file, file_id=UNKNOWN, freed=freed)
         same = (found.length, found.mtime_ms) == (file.length, file.mtime)
         identity = (found.path, found.length, found.mtime_ms, 0, found.length)
-        return FileSplit(*identity, as_text=same and file.as_text, file_id=found.file_id)
+        return FileSplit(*identity, as_text=same and file.as_text, file_id=id_of(self._storage, found))
 
     def reject(self, problem: CorruptFile | NotReady | ShortRead | GapsFound) -> None:
         """Have the next plans park what is corrupt, leave out what cannot be read, look twice at what has changed."""

@@ -162,6 +162,26 @@ class Storage(Readable, Protocol):
         """
         ...
 
+    def identified(self, files: Sequence[FileInfo], seconds: float) -> list[FileInfo]:
+        """Return files with their ids where a listing shows none; as they are if it does, or they are others by now.
+
+        Args:
+            files: As they were listed.
+            seconds: No further question is put after this time; the rest is returned as it is.
+
+        Raises:
+            SourceUnavailable: Nobody answers who knows the ids.
+        """
+        ...
+
+    def pages_with_ids(self, folder: str) -> Iterator[list[FileInfo]]:
+        """Yield the files of one folder with their ids in pages of some 1,000; none where listings show the ids.
+
+        Raises:
+            SourceUnavailable: Nobody answers who knows the ids.
+        """
+        ...
+
     def under_construction(self, path: str) -> bool:
         """Return whether a writer has the file open. A local disk cannot tell: False. A missing file: False."""
         ...

@@ -14,12 +14,14 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from hdfs_native import Client, WriteOptions
 
 from wordtide.errors import EnvironmentProblem, SourceUnavailable, WordtideError
 from wordtide.limits import NoAnswer
+from wordtide.storage import hdfs_ids
 from wordtide.storage.base import (
     CHUNK_BYTES,
     AccessDenied,
@@ -82,6 +84,8 @@ class HdfsStorage:
         survey = Survey()
         found = survey.files
         folders = [root]
+        with suppress(FileNotFoundError, PathProblem), self._answers(root):
+            survey.folders[root] = self._client.get_file_info(root).modification_time
         while folders:
             folder = folders.pop()
             try:
@@ -92,6 +96,7 @@ class HdfsStorage:
                             found.append(FileInfo(path, status.length, status.modification_time, status.blocksize or 0))
                         elif not is_hidden(path.rpartition("/")[2]) and enter(path):
                             folders.append(path)
+                            survey.folders[path] = status.modification_time
             except PathProblem as problem:
                 if folder == root:
                     raise
@@ -221,16 +226,25 @@ class HdfsStorage:
 
     def under_construction(self, path: str) -> bool:
         """See `Storage`. One HTTP request, 2 to 5 ms."""
-        query = urlencode({"op": "GET_BLOCK_LOCATIONS", "length": 1, "user.name": _user()})
-        status, answer = self._http(f"/webhdfs/v1{quote(path)}?{query}")
-        if status == 404:
-            return False
-        if status != 200:
-            raise self._refused(status, answer, path)
+        answer = self._webhdfs(path, "GET_BLOCK_LOCATIONS", length=1)
         try:
-            return bool(json.loads(answer)["LocatedBlocks"]["isUnderConstruction"])
-        except (ValueError, LookupError):
+            return answer is not None and bool(answer["LocatedBlocks"]["isUnderConstruction"])
+        except (LookupError, TypeError):
             raise self._no_namenode("block locations") from None
+
+    def identified(self, files: Sequence[FileInfo], seconds: float) -> list[FileInfo]:
+        """See `Storage`. One HTTP request for each of a few files of a folder, or for 1,000 entries of it."""
+        try:
+            return hdfs_ids.with_ids(self._webhdfs, files, seconds)
+        except (LookupError, TypeError):
+            raise self._no_namenode("file ids") from None
+
+    def pages_with_ids(self, folder: str) -> Iterator[list[FileInfo]]:
+        """See `Storage`. One HTTP request a page, some 15 ms."""
+        try:
+            yield from hdfs_ids.pages(self._webhdfs, folder)
+        except (LookupError, TypeError):
+            raise self._no_namenode("file ids") from None
 
     def clock_ms(self) -> int:
         """See `Storage`. The NameNode's, which stamps files, to the second; from the ``Date`` of an HTTP answer."""
@@ -311,6 +325,19 @@ class HdfsStorage:
             f"{place}: asked by http://{self.address.webhdfs}: {message}; "
             "set HADOOP_USER_NAME or grant it, and leave dfs.webhdfs.enabled on"
         )
+
+    def _webhdfs(self, path: str, operation: str, **parameters: object) -> Any:
+        """Return the answer of a WebHDFS operation that reads; None for a missing path."""
+        query = urlencode({"op": operation, **parameters, "user.name": _user()})
+        status, answer = self._http(f"/webhdfs/v1{quote(path)}?{query}")
+        if status == 404:
+            return None
+        if status != 200:
+            raise self._refused(status, answer, path)
+        try:
+            return json.loads(answer)
+        except ValueError:
+            raise self._no_namenode(f"the result of {operation}") from None
 
     def _http(self, target: str) -> tuple[int, bytes]:
         """Return status and body of a GET."""

@@ -217,6 +217,14 @@ class LocalStorage:
         finally:
             os.close(descriptor)
 
+    def identified(self, files: Sequence[FileInfo], seconds: float) -> list[FileInfo]:  # noqa: ARG002 the protocol's
+        """See `Storage`."""
+        return list(files)
+
+    def pages_with_ids(self, folder: str) -> Iterator[list[FileInfo]]:  # noqa: ARG002 the protocol's
+        """See `Storage`."""
+        return iter(())
+
     def under_construction(self, path: str) -> bool:  # noqa: ARG002 the protocol's
         """False: nothing shows it. The contract on a local disk is to write elsewhere and rename."""
         return False

@@ -47,11 +47,13 @@ class Survey:
         files: Regular files, and links to such, in no particular order.
         closed: What could not be looked at.
         odd: What is neither file nor folder.
+        folders: The folders that were listed, each with its mtime (ms) from before, where listings show no file ids.
     """
 
     files: list[FileInfo] = field(default_factory=list)
     closed: list[Closed] = field(default_factory=list)
     odd: list[Odd] = field(default_factory=list)
+    folders: dict[str, int] = field(default_factory=dict)
 
     def complete(self) -> list[FileInfo]:
         """Return the files of a listing that has seen all there is.
