@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 
 from tests.support import Place, some_lines
@@ -13,7 +15,8 @@ from wordtide.batch import Batch, FileSplit, Founding, KafkaSplit, Parked, Split
 from wordtide.config import Stream, parse_streams
 from wordtide.errors import TableRefused
 from wordtide.table.ledger import Ledger, batch_row, fingerprint, founding_row, merge_proofs, what_of
-from wordtide.table.schema import BATCH_SCHEMA
+from wordtide.table.rows import catch_up
+from wordtide.table.schema import BATCH_SCHEMA, SCHEMA
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 TOPIC = {"cluster_id": "c", "topic_id": "i", "topic": "t"}
@@ -101,3 +104,57 @@ def test_a_ledger_with_a_missing_batch_is_refused(place: Place) -> None:
     place.handle(topic).delete("kind = 'batch' and batch = 2")
     with pytest.raises(TableRefused, match="each batch"):
         place.drain(topic)
+
+
+FOLDER = {"namespace": "n", "path": "/l"}
+
+
+def file_split(path: str, length: int, **detail: str) -> dict[str, Any]:
+    split = FileSplit(path, length, 1, 0, length, file_id=length, digest=length)
+    return parked_row(0, Parked(path, "", split, detail=detail))["splits"][0]  # type: ignore[no-any-return]
+
+
+def folder_row(number: int, status: Status, *splits: dict[str, Any]) -> dict[str, Any]:
+    return {**parked_row(number), "status": status.value, "splits": list(splits)}
+
+
+def founded_folder() -> dict[str, Any]:
+    batch = Batch("s", 0, "a", NOW, -1, (), (), status=Status.FOUNDED, identity=FOLDER)
+    return {**batch_row(batch, None, "run", NOW), "fingerprint": "f"}
+
+
+class RowsOnly:
+    """As much of a table as catching up needs: its batch rows."""
+
+    table_uri = "/x"
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        columns = [name for name in SCHEMA.names if name == "kind" or name in BATCH_SCHEMA.names]
+        schema = pa.schema([SCHEMA.field(name) for name in columns])
+        self._rows = pa.Table.from_pylist([{"kind": "batch", **row} for row in rows], schema)
+
+    def to_pyarrow_dataset(self) -> ds.Dataset:
+        return ds.dataset(self._rows)
+
+
+def caught_up(rows: list[dict[str, Any]], *cuts: int) -> Ledger:
+    """Return the ledger that reads the rows at once, or with stops after these batches."""
+    ledger = Ledger("t")
+    for last in (*cuts, rows[-1]["batch"]):
+        catch_up(RowsOnly(rows), ledger, last)  # type: ignore[arg-type]
+    return ledger
+
+
+@pytest.mark.parametrize("moves", [{"log": "log.1", "log.1": "log.2"}, {"a": "b", "b": "a"}], ids=["chain", "swap"])
+def test_files_that_take_each_others_names_are_known_by_them_after_a_restart(moves: dict[str, str]) -> None:
+    lengths = {name: number for number, name in enumerate(moves, 1)}
+    moved = [file_split(to, lengths[name], moved_from=name) for name, to in moves.items()]
+    rows = [
+        founded_folder(),
+        folder_row(1, Status.PUBLISHED, *(file_split(*entry) for entry in lengths.items())),
+        folder_row(2, Status.SETTLED, *moved),
+    ]
+    ledger = caught_up(rows)
+    assert {path: taken.length for path, taken in ledger.files.items()} == {
+        to: lengths[name] for name, to in moves.items()
+    }

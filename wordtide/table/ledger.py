@@ -116,7 +116,8 @@ class Ledger:
 
         Args:
             row: A batch row.
-            freed: Gains, for each such path, the newest batch that freed it: what older ones say of it is over.
+            freed: Gains, for each such path, the newest batch that freed it: what older ones say of it is over; its own
+                files may take the path again.
         """
         for path in paths_freed_by(row):
             freed[path] = max(row["batch"], freed.get(path, -1))
@@ -181,9 +182,10 @@ class Ledger:
         if split["path"] is not None:
             # Of a partition the position says whether it still is; a file is taken, or it is not.
             self.stalled.pop(what, None)
+        # A row frees before it takes: of files that changed names (a -> b, b -> a) one settled row says both.
         if (
             split["path"] is not None
-            and row["batch"] > freed.get(split["path"], -1)
+            and row["batch"] >= freed.get(split["path"], -1)
             and not detail_of(split).get(_FREED)
         ):
             taken = self.files[split["path"]] = taken_of(split)
