@@ -18,7 +18,7 @@ def build_withheld(name: str, problem: str) -> dg.AssetsDefinition:
     usable = re.fullmatch(r"\w+", name, re.ASCII) is not None
     spec = dg.AssetSpec(
         dg.AssetKey(table_path(name)),
-        description=f"Withheld, nothing is drained. {problem}",
+        description=f"Withheld: nothing is drained. {problem}",
         kinds={"deltalake", "table"},
         group_name=name if usable else None,
         metadata={"problem": problem},

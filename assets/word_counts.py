@@ -68,7 +68,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
             dg.AssetCheckSpec(
                 CHECK_NAME,
                 asset=key,
-                description="No partition or file waits for an operator's decision; none is stalled or cannot be read.",
+                description="No partition or file waits for an operator's decision, is stalled or cannot be read.",
             )
         ],
         can_subset=True,
@@ -292,7 +292,7 @@ def _json_share(stream: Stream, table: WordCounts) -> float | None:
         handle = table.open()
         return mostly_json(handle) if handle is not None else None
     except (WordtideError, DeltaError, OSError) as error:
-        log.warning("table %s: what its newest values are cannot be read: %s", table.uri, error)
+        log.warning("table %s: cannot read how many of its newest values are JSON: %s", table.uri, error)
         return None
 
 

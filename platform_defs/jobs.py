@@ -56,7 +56,7 @@ def build_maintenance_job(streams: Sequence[Stream]) -> dg.JobDefinition:
 
     @dg.job(
         name=MAINTENANCE_JOB,
-        description="Tidies all tables; drains do it as well, so that this is for streams that nothing drains.",
+        description="Tidies all tables. Drains do it too: this job is for streams that nothing drains.",
     )
     def maintenance() -> None:
         tidy_tables()

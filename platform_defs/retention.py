@@ -67,7 +67,7 @@ def delete_old_runs(
                 failed.append(f"{stream.name}: run {run_id[:8]}: {' '.join(str(error).split())[:200]}")
     if failed:
         more = f"; and {len(failed) - 5:,} more" if len(failed) > 5 else ""
-        raise dg.Failure(f"{deleted} old runs deleted, {len(failed)} not: {'; '.join(failed[:5])}{more}")
+        raise dg.Failure(f"{deleted} old runs deleted, {len(failed)} could not be: {'; '.join(failed[:5])}{more}")
     return deleted
 
 

@@ -118,7 +118,7 @@ class SparkResource(LazyPySparkResource):
             _wait_for_connect(self.connect_url())
         except TimeoutError as error:
             raise EnvironmentProblem(
-                f"Spark at {self._where()} does not answer any more ({error}): see its log and restart it. Nothing was"
+                f"Spark at {self._where()} stopped answering ({error}); check its log and restart it. Nothing was"
                 " published"
             ) from error
 

@@ -153,7 +153,7 @@ def _after(value: str) -> str:
 
 def _in_progress(value: str) -> str:
     if not value.strip() or "/" in value or value.strip("*") == "":
-        raise ValueError(f"{value!r} marks no name; write an ending such as .upload, or a glob such as *.lock.*")
+        raise ValueError(f"invalid name {value!r}; use a suffix such as .upload, or a glob such as *.lock.*")
     return value
 
 

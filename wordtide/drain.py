@@ -275,7 +275,7 @@ class Drain:
         unconfirmed = plan.unconfirmed
         if unconfirmed and not noted and not plan.splits:
             self._stop.wait(CONFIRM_SECONDS)
-            raise PlanAgain(f"{unconfirmed[0].what}: {unconfirmed[0].reason}; looking a second time")
+            raise PlanAgain(f"{unconfirmed[0].what}: {unconfirmed[0].reason}; checking again")
         if not noted and not plan.splits:
             summary.position = plan.position
             return plan, None

@@ -62,7 +62,7 @@ def test_a_taken_port_is_one_line(shell: Shell) -> None:
         port = server.getsockname()[1]
         answer = shell("dev", "--port", str(port))
     assert (answer.code, answer.out) == (1, "")
-    assert f"port {port} on 127.0.0.1 cannot be had" in answer.err.splitlines()[-1]
+    assert f"port {port} on 127.0.0.1 is not available" in answer.err.splitlines()[-1]
 
 
 def test_without_a_wish_the_port_is_one_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

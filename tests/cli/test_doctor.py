@@ -723,7 +723,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_exit_code_says_so(
     answer = doctor(shell)
     assert answer.code == 1
     [said] = [row["what"] for row in answer.rows if row["check"] == "landing" and row["stops"]]
-    assert said.startswith("1 file or folder cannot be read, the rest flows: ")
+    assert said.startswith("1 file or folder cannot be read, the rest is counted: ")
     assert f"{shell.folder}/landing/b.txt: cannot be read (Input/output error)" in said
 
 

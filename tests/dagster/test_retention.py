@@ -152,7 +152,7 @@ def test_a_run_that_cannot_be_deleted_is_named_and_holds_up_no_other(tmp_path, m
             delete_run(instance, run_id)
 
         monkeypatch.setattr("platform_defs.retention.delete_run", delete)
-        with pytest.raises(dg.Failure, match=f"2 old runs deleted, 1 not: s: run {stuck[:8]}: not yours"):
+        with pytest.raises(dg.Failure, match=f"2 old runs deleted, 1 could not be: s: run {stuck[:8]}: not yours"):
             here.forget()
         assert here.runs() == [stuck]
 

@@ -122,7 +122,7 @@ def test_a_connect_server_that_hangs_ends_the_batch_in_one_line_and_the_process(
     finally:
         os.kill(remote.pid, signal.SIGCONT)
     assert ended.stderr.splitlines()[-1] == (
-        f"wordtide.errors.EnvironmentProblem: Spark at {remote.url} does not answer any more"
-        " (nothing answers there within 1 s): see its log and restart it. Nothing was published"
+        f"wordtide.errors.EnvironmentProblem: Spark at {remote.url} stopped answering"
+        " (nothing answers there within 1 s); check its log and restart it. Nothing was published"
     )
     assert place.counted(stream) == words_of([])

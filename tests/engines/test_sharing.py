@@ -43,7 +43,7 @@ def test_a_folder_that_is_another_one_for_executors_is_named(
 
     found = probe(spark.spark_session, {"/proc/self/cwd": True, str(tmp_path): False}, ".token", 2)
 
-    assert "does not see what this machine wrote there" in str(found["/proc/self/cwd"])
+    assert "does not see a file that this machine wrote there" in str(found["/proc/self/cwd"])
     assert found[str(tmp_path)] is None
 
 

@@ -122,8 +122,8 @@ def test_the_doctor_shows_by_files_of_its_own_that_workers_share_a_folder(
     found = gather(sharing_checks([stream], {"WORDTIDE_SPARK_MASTER": master}, 120), 150)
 
     assert [(one.ok, one.what) for one in found if isinstance(one, Finding)] == [
-        (True, "Spark's executors read there what this machine sees"),
-        (True, "Spark's executors read and write there what this machine sees"),
+        (True, "Spark's executors read the same files there as this machine"),
+        (True, "Spark's executors read and write the same files there as this machine"),
     ]
     assert [list(Path(path).iterdir()) for path in stream.local_paths] == [[], []]
 

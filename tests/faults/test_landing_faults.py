@@ -327,8 +327,8 @@ BROKEN = {
     "a": (b"\xfd7zXZ\0", "an xz file; unpack it"),
     "b.txt": (tarred(), "a tar archive in gzip; unpack it"),
     "c.txt": ("\ufeffWörter\r\n".encode("utf-16-le"), "UTF-16 text; convert it to UTF-8"),
-    "part-0": (b"PAR1\x15\0\x15", "a Parquet file; only text is counted, or resolve it --as text"),
-    "d.br": (random.Random(2).randbytes(5000), "a '.br' file, as its name says, and no text; unpack it"),
+    "part-0": (b"PAR1\x15\0\x15", "a Parquet file; convert it to text, or resolve it --as text"),
+    "d.br": (random.Random(2).randbytes(5000), "a '.br' file, as its name says, and not text; unpack it"),
 }
 
 
@@ -417,7 +417,7 @@ def test_a_folder_that_this_user_may_not_list_is_stalled_by_name_only_where_the_
     for _ in range(2):
         [line] = place.drain(every).stalled
         assert line.startswith(f"{root}/private: Permission denied: user=someone")
-        assert "nothing below it is seen" in line
+        assert "nothing in it is counted" in line
     assert list(stalled(place, every)) == [f"{root}/private"]
     assert place.counted(every) == {"good": 1}
     source = {"path": location, "min_age": "0s", "glob": "in/*.txt"}
@@ -513,10 +513,10 @@ def test_what_is_no_file_or_in_progress_is_named_and_stops_nothing(place: Place)
     summary = place.drain(stream)
     assert place.counted(stream) == {"good": 1}
     assert (summary.parked, summary.stalled) == ([], [])
-    assert "1 file left out by name, oldest since" in summary.left_out
+    assert "1 file left out by name, oldest modified" in summary.left_out
     assert "FlumeData.1.tmp" in summary.left_out
     for said in (
-        f"{root}/dangling (a link that leads nowhere)",
+        f"{root}/dangling (a dangling link)",
         f"{root}/linked (a link to a folder, which is not followed)",
         f"{root}/pipe (a named pipe)",
     ):

@@ -242,7 +242,7 @@ def test_a_commit_whose_answer_is_late_is_settled_by_the_next_drain(
 
     own.land(tables_too, "b.txt", b"three\n")
     monkeypatch.setattr(DeltaTable, "create_write_transaction", into_silence)
-    with silence, pytest.raises(WordtideError, match="Whether batch 2 was published, the next drain sees"):
+    with silence, pytest.raises(WordtideError, match="The next drain finds out whether batch 2 was published"):
         own.drain(tables_too)
     # The server goes on, and so does the commit, beside a drain that plans the same file.
     wait_until("HDFS goes on", lambda: drains(own, tables_too))

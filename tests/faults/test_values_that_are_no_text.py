@@ -90,7 +90,7 @@ def test_text_is_no_way_out_for_offsets_that_are_lost(place: Place) -> None:
     place.produce(stream, some_lines(10))
     delete_records(place.cluster, topic_of(stream), {0: 15})
     [what] = place.drain(stream).parked
-    with pytest.raises(DecisionRefused, match="not parked for what its values are"):
+    with pytest.raises(DecisionRefused, match="text applies only to partitions parked because"):
         decide(place, stream, what, "text")
 
 

@@ -182,7 +182,7 @@ def test_a_stream_for_a_spark_that_cannot_reach_its_files_is_objected_to(
 
     if refused:
         assert objection is not None
-        assert f"which do not see {' and '.join(refused)} of this one" in objection
+        assert f"which cannot see {' and '.join(refused)} on this one" in objection
         assert "shared_paths: true" in objection
     else:
         assert objection is None

@@ -81,15 +81,16 @@ def test_a_search_tries_each_offset_once_and_ends() -> None:
     [
         (
             "Decompression (codec 0x4) of message at 0 of 9016 bytes failed: Local: Invalid compressed data",
-            "its zstd data (9016 bytes) cannot be unpacked: Invalid compressed data, or more than 256 MB unpacked",
+            "its zstd data (9016 bytes) cannot be decompressed: Invalid compressed data,"
+            " or more than 256 MB decompressed",
         ),
         (
             "Decompression (codec 0x1) of message at 5 of 55 bytes failed: Local: Invalid compressed data",
-            "its gzip data (55 bytes) cannot be unpacked: Invalid compressed data",
+            "its gzip data (55 bytes) cannot be decompressed: Invalid compressed data",
         ),
         (
             "Decompression (codec 0x5) of message at 5 of 9 bytes failed: Local: Not implemented",
-            "its compression (codec 0x5) is not known",
+            "unknown compression codec 0x5",
         ),
         ("MessageSet at offset 5 failed\nCRC32C check", "MessageSet at offset 5 failed CRC32C check"),
     ],

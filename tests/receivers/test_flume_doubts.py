@@ -243,7 +243,7 @@ def test_rotations_and_hosts_of_one_name_lose_no_line_and_what_may_have_come_twi
     said = place.said()
     assert "/var/log/app.log: this path has been used for a second file, or by two agents named 'flume'" in said
     # However many there are: at once, then once a minute.
-    assert 1 <= said.count("which may be repeats") <= 4
+    assert 1 <= said.count("possibly repeated") <= 4
     doubts = doubts_of(LocalStorage(), str(place.root))
     assert f"landed {doubts.lines} doubtful lines" in said
     assert doubts.lines < 500

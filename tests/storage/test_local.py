@@ -85,8 +85,8 @@ def test_what_is_no_file_is_said_to_be_so(storage, tmp_path, root):
     assert [info.path for info in survey.files] == [f"{root}/a"]
     assert {odd.path.removeprefix(f"{root}/"): odd.what for odd in survey.odd} == {
         "fifo": "a named pipe",
-        "loop": "a link in a circle",
-        "dead": "a link that leads nowhere",
+        "loop": "a circular link",
+        "dead": "a dangling link",
         "up": "a link to a folder, which is not followed",
         "null": "a device",
     }

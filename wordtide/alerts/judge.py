@@ -123,7 +123,7 @@ def judge_configuration(stream: str, problem: str | None) -> Judgement:
     subject = Subject(stream, Kind.WITHHELD)
     if problem is None:
         return Judgement((), frozenset([subject]), None)
-    do = "correct streams.yaml and reload the code location; dagster definitions validate says whether all is well"
+    do = "correct streams.yaml, check it with dagster definitions validate, and reload the code location"
     return Judgement((Alarm(subject, f"nothing is drained: {problem}", do),), frozenset(), None)
 
 

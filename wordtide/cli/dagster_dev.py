@@ -90,7 +90,7 @@ def hold_port(wanted: int | None, host: str = LOOPBACK) -> HeldPort:
         except OSError as error:
             if wanted is not None:
                 raise EnvironmentProblem(
-                    f"port {wanted} on {host} cannot be had ({(error.strerror or str(error)).lower()});"
+                    f"port {wanted} on {host} is not available ({(error.strerror or str(error)).lower()});"
                     " choose another with --port, or leave --port out"
                 ) from error
     raise EnvironmentProblem(f"no free port on {host}")

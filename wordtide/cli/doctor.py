@@ -34,7 +34,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
                  home, temp or dagster,
        "stream": its name, or null where it belongs to no one stream,
        "ok":     true or false; what is not created yet is ok,
-       "stops":  whether a drain would stop, or could not read some file,
+       "stops":  whether a drain would stop, or a file cannot be read,
        "what":   what was found,
        "where":  the address (host:port) or path tried,
        "do":     what to do about it; a hint, or "", where it is ok}

@@ -162,7 +162,7 @@ def _print_parked(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         head = Text.assemble((row["stream"], "bold"), "  ", show.visible(row["what"]))
         if row["stalled"]:
-            head.append("  stalled; goes on by itself", style="dim")
+            head.append("  stalled; retried automatically", style="dim")
         console.print(head)
         since = Text(f"  since {show.local_time(row['since'])}", style="dim")
         console.print(show.indented(show.sentence(row["reason"]).append_text(since)))

@@ -320,13 +320,13 @@ def receive_flume(
 
     An agent hears OK once its batch is durable, so nothing is lost. EXACTLY ONCE from an agent with a TAILDIR source
     with fileHeader and byteOffsetHeader, a file channel, one sink, a name of its own, and files that are only appended
-    to and whose paths are not used twice: a line that it sends again is known by its body and its place in the file,
-    also after a restart of either side. AT LEAST ONCE from any other source. It says which for each agent that it
-    sees. examples/flume has ready configurations, also of a relay for Avro sinks.
+    to and whose paths are not reused: a line that it sends again is recognised by its body and its place in the file,
+    even after a restart of either side. AT LEAST ONCE from any other source. It says which for each agent that it
+    sees. examples/flume has ready configurations, including a relay for Avro sinks.
 
-    Nothing is left out whose very body was not landed from that very place. What may be a repeat and cannot be shown
-    to be one (a path is used for a second file, two hosts have agents of one name) is landed, said and counted as
-    doubtful.
+    An event is dropped as a repeat only if the same body was landed from the same place. Lines that may be repeats but
+    cannot be proven to be (a path was reused for a second file, two hosts have agents with one name) are landed,
+    logged and counted as doubtful.
 
     Agents are told apart by a header named agent, else by their address: give each its own header (a static
     interceptor) when several are behind one address, in containers for instance, and read files of the same name.

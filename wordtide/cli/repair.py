@@ -35,8 +35,8 @@ _SHOWN_WORDS = 20
     "verdict",
     type=click.Choice([Verdict.SKIP.value, Verdict.RECOUNT.value, Verdict.TEXT.value, Verdict.FROM_EARLIEST.value]),
     required=True,
-    help="skip: go on behind it; recount: count a file as it is now, or try once more to read a partition's offsets;"
-    " text: count what is taken for something else as text; from-earliest: take a recreated topic whole.",
+    help="skip: go on behind it; recount: count a file as it is now, or try again to read a partition's damaged"
+    " offsets; text: count as text what was parked for not being text; from-earliest: take a recreated topic whole.",
 )
 @click.option("--why", default="", help="Goes into the ledger, beside who and when.")
 def resolve(stream: str, what: str, verdict: str, why: str) -> None:

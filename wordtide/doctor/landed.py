@@ -31,9 +31,9 @@ def folder_content(stream: Stream, survey: Survey, root: str) -> tuple[str, tupl
         return said, None
     inside = next((file.path[skip:] for file in survey.files if names.glob.matches(_above(file.path[skip:]))), None)
     if inside is not None:
-        what = f"the glob {glob!r} matches a folder, and only files are taken: none of {inside} and the like is"
-        return said, (what, f"let landing.glob be {glob.rstrip('/')}/** for all that is in it")
-    return f"{said}, as none of the {len(verdicts):,} there matches the glob {glob!r}", None
+        what = f"the glob {glob!r} matches a folder, but only files are taken: {inside} and the like are not"
+        return said, (what, f"set landing.glob to {glob.rstrip('/')}/** to take everything in it")
+    return f"{said}: none of the {len(verdicts):,} there matches the glob {glob!r}", None
 
 
 def _above(path: str) -> str:
@@ -59,10 +59,10 @@ def landed_files(line: Line, stream: Stream, storage: Storage, hdfs: HdfsAddress
     found |= {what: f"{what}: {reason}" for what, reason in tried.items() if reason and what not in recorded}
     if found:
         noun = "1 file or folder" if len(found) == 1 else f"{len(found):,} files or folders"
-        do = f"mend that, and it is counted by itself; wordtide resolve {stream.name} WHAT --as skip leaves it out"
-        yield bad(line, f"{noun} cannot be read, the rest flows: {lines_of(list(found.values()))}", do)
+        do = f"make it readable to have it counted, or leave it out: wordtide resolve {stream.name} WHAT --as skip"
+        yield bad(line, f"{noun} cannot be read, the rest is counted: {lines_of(list(found.values()))}", do)
     if plan.left_out:
-        yield bad(line, plan.left_out.line, "rename what is whole; delete what nobody goes on writing", stops=False)
+        yield bad(line, plan.left_out.line, "rename complete files; delete abandoned ones", stops=False)
 
 
 def _tried(storage: Storage, splits: Sequence[Split]) -> Iterator[tuple[str, str | None]]:

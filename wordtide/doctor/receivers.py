@@ -17,7 +17,7 @@ from wordtide.storage import storage_for
 from wordtide.wiring import hdfs_address
 
 _SECONDS = 2.0
-_DOUBTFUL = "they may be repeats; README, From Flume, tells what makes them"
+_DOUBTFUL = "they may be repeats; for the causes see the README, From Flume"
 # A call of the compact protocol that a Flume source does not know, and how its answer begins: as an exception.
 _PING, _UNKNOWN = b"\x82\x21\x01\x04ping\x00", b"\x82\x61"
 
@@ -75,7 +75,7 @@ def _doubts(stream: Stream) -> str:
     try:
         found = doubts_of(*storage_for(stream.landing, hdfs_address() if is_url(stream.landing) else None))
     except WordtideError as error:
-        return f"how many doubtful lines have landed cannot be seen ({error})"
+        return f"the number of doubtful lines is unknown ({error})"
     if not found.lines or found.at is None:
         return ""
     lines = f"{found.lines:,} doubtful line{'s have' if found.lines > 1 else ' has'} landed"

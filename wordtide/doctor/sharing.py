@@ -18,7 +18,7 @@ from wordtide.planning.pace import spark_objection
 
 TASKS = 8
 """Enough that a small cluster's workers are all asked."""
-DO = "mount it at the same path on every worker, use hdfs://, or take shared_paths out of streams.yaml"
+DO = "mount it at the same path on every worker, use hdfs://, or remove shared_paths from streams.yaml"
 
 
 def sharing_checks(streams: Sequence[Stream], environment: Mapping[str, str], seconds: float) -> list[Check]:
@@ -69,13 +69,15 @@ def _probed(
 ) -> Iterator[Finding]:
     there = {path: write for path, write in writes.items() if Path(path).is_dir()}
     for path in writes.keys() - there.keys():
-        yield good(lines[path], "not created yet, so nothing shows whether executors see it", "the first drain does")
+        yield good(
+            lines[path], "not created yet: whether executors see it is unknown", "run this again after the first drain"
+        )
     if not there:
         return
     for path, problem in _answer(spark, there, seconds).items():
         if problem is None:
             does = "read and write" if there[path] else "read"
-            yield good(lines[path], f"Spark's executors {does} there what this machine sees")
+            yield good(lines[path], f"Spark's executors {does} the same files there as this machine")
         else:
             yield bad(lines[path], problem, DO)
 
@@ -97,14 +99,14 @@ def _answer(spark: dict[str, str], folders: dict[str, bool], seconds: float) -> 
     try:
         output, errors = process.communicate(asked, timeout=seconds)
     except subprocess.TimeoutExpired:
-        return dict.fromkeys(folders, f"not shown: Spark did not run the probe within {seconds:.0f} s")
+        return dict.fromkeys(folders, f"not verified: Spark did not run the probe within {seconds:.0f} s")
     finally:
         _end(process)
         for mark in (mark for folder in folders for mark in Path(folder).glob(f"{token}*")):
             mark.unlink(missing_ok=True)
     if process.returncode != 0:
         last = next((line for line in reversed(errors.splitlines()) if line.strip()), f"exit code {process.returncode}")
-        return dict.fromkeys(folders, f"not shown: the probe failed on Spark ({' '.join(last.split())[:200]})")
+        return dict.fromkeys(folders, f"not verified: the probe failed on Spark ({' '.join(last.split())[:200]})")
     found: dict[str, str | None] = json.loads(output.splitlines()[-1])
     return found
 

@@ -71,12 +71,12 @@ def _answering(folders: Mapping[str, bool], token: str) -> Any:
                 try:
                     with open(os.path.join(folder, token)) as mark:
                         seen = mark.read() == token
-                    found[folder] = None if seen else "reads another file there"
+                    found[folder] = None if seen else "sees a different file there"
                     if seen and writes:
                         with open(os.path.join(folder, f"{token}-{name}"), "x") as mine:
                             mine.write(token)
                 except FileNotFoundError:
-                    found[folder] = "does not see what this machine wrote there"
+                    found[folder] = "does not see a file that this machine wrote there"
                 except OSError as error:
                     found[folder] = f"cannot read and write there ({error.strerror})"
             news = json.dumps({"host": socket.gethostname(), "name": name, "folders": found})

@@ -51,7 +51,7 @@ def compiled(glob: str) -> Glob:
         # With no folder at all: what no path matches.
         return Glob(files, re.compile(held or "(?!)", re.DOTALL))
     except re.error as error:
-        raise ConfigError(f"glob {glob!r} cannot be understood ({error})") from error
+        raise ConfigError(f"glob {glob!r} is invalid ({error})") from error
 
 
 def expand(glob: str) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ def expand(glob: str) -> tuple[str, ...]:
     waiting = [glob]
     while waiting:
         if len(found) + len(waiting) > MOST_ALTERNATIVES:
-            raise ConfigError(f"glob {glob!r} stands for more than {MOST_ALTERNATIVES} globs; use * or several streams")
+            raise ConfigError(f"glob {glob!r} expands to more than {MOST_ALTERNATIVES} globs; use * or several streams")
         one = waiting.pop()
         braces = _first_braces(one)
         if braces is None:
@@ -101,19 +101,19 @@ def _hopeless(glob: str) -> str | None:
     if "\\" in plain:
         return "the separator is / and [*] is a literal star; there are no backslashes"
     if "\0" in glob:
-        return "no name holds a NUL character"
+        return "no name contains a NUL character; remove it"
     if glob.endswith("/"):
         return f"it names a folder; use {glob}** for what is in it"
     if "/" in "".join(re.findall(_BRACKETS, glob)):
-        return "no character of a name is a /; close the bracket before it"
+        return "brackets cannot match a /; close the bracket before it"
     for component in glob.split("/"):
         if component == "":
-            return "it has an empty part; write a single /"
+            return "it has an empty component; use a single /"
         if component in {".", ".."}:
-            advice = "leave ./ out" if component == "." else "name the folder above as landing.path"
-            return f"no path has a part {component}; {advice}"
+            advice = "leave ./ out" if component == "." else "set landing.path to the parent folder"
+            return f"no path has a component {component}; {advice}"
         if component.startswith((".", "_")):
-            return f"names that begin with . or _ are never taken ({component}); rename what is written there"
+            return f"names that begin with . or _ are never taken ({component}); rename those files or folders"
     return None
 
 

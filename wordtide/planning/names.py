@@ -103,7 +103,10 @@ def names_problem(glob: str, in_progress: tuple[str, ...]) -> str | None:
         return problem
     for ending in names_of(glob, in_progress).endings:
         if glob.endswith(ending):
-            return f"{glob!r} can match nothing: names that end with {ending} are taken for files still being written"
+            return (
+                f"{glob!r} can match nothing: names that end with {ending} are treated as files still being written;"
+                " match the names of complete files"
+            )
     return None
 
 
@@ -142,7 +145,7 @@ class LeftOut:
         said = []
         if self.files:
             noun = "file" if self.files == 1 else "files"
-            since = f", oldest since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since is not None else ""
+            since = f", oldest modified {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since is not None else ""
             named = ", ".join(name.rpartition("/")[2] for name in self.names[:NAMED])
             said.append(f"{self.files:,} {noun} left out by name{since}: {named}{_more(self.files)}")
         if self.odds:

@@ -114,8 +114,8 @@ def spark_objection(stream: Stream, own_cores: int | None) -> str | None:
     if not asked or own_cores is not None or not stream.unshared_paths:
         return None
     return (
-        f"stream {stream.name}: Spark runs on other machines, which do not see {' and '.join(stream.unshared_paths)} of"
-        " this one; use hdfs://, or set shared_paths: true if every worker mounts it at the same path"
+        f"stream {stream.name}: Spark runs on other machines, which cannot see {' and '.join(stream.unshared_paths)} on"
+        " this one; use hdfs://, or set shared_paths: true if every worker mounts the same folders at the same paths"
     )
 
 

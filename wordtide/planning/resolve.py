@@ -50,7 +50,9 @@ def resolve_topic(
     """
     topic = founded.topic
     if verdict in (Verdict.RECOUNT, Verdict.TEXT):
-        raise DecisionRefused(f"{topic}: {verdict} is not for a topic that is another one; use skip or from-earliest")
+        raise DecisionRefused(
+            f"{topic}: {verdict} does not apply to a topic that was replaced; use skip or from-earliest"
+        )
     now = seen.identity
     if now == founded:
         if verdict is Verdict.FROM_EARLIEST:
@@ -131,7 +133,9 @@ def resolve_as_text(
         DecisionRefused: It waits for another reason, or the topic is another one.
     """
     if what not in {split.what for split in not_text}:
-        raise DecisionRefused(f"{what}: it is not parked for what its values are, and text is for that")
+        raise DecisionRefused(
+            f"{what}: text applies only to partitions parked because their values are not text; use skip"
+        )
     if seen.identity != founded:
         raise _another(what, founded)
     return Resolution(
@@ -148,7 +152,7 @@ def resolve_as_text(
 
 
 def _another(what: str, founded: TopicIdentity) -> DecisionRefused:
-    return DecisionRefused(f"{what}: its topic is another one by now; let a drain park {founded.topic}, resolve that")
+    return DecisionRefused(f"{what}: its topic has been replaced; let a drain park {founded.topic}, then resolve that")
 
 
 def resolve_file(verdict: Verdict, what: str, file: FileSplit | None) -> Resolution:

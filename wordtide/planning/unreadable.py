@@ -20,7 +20,7 @@ from wordtide.table.ledger import Ledger
 
 LONGEST_PAUSE_SECONDS = 600.0
 """Between two tries at most."""
-_AGAIN = "it is tried again by itself"
+_AGAIN = "retried automatically"
 
 Key = tuple[str, int, int]
 """Path, length and mtime."""
@@ -118,7 +118,7 @@ def closed_entries(closed: Sequence[Closed], names: Names, skip: int, ledger: Le
         what = speakable(entry.path)
         if what in ledger.files or what in ledger.parked:
             continue
-        below = "; nothing below it is seen" if entry.folder else ""
+        below = "; nothing in it is counted" if entry.folder else ""
         reason = f"{entry.problem.reason}{below} ({_AGAIN})"
         # No length and no mtime: nothing is known of it but its name.
         held.append(_held(what, reason, recorded_reason(ledger, what, 0, 0), FileSplit(what, 0, 0, 0, 0)))

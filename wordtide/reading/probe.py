@@ -117,7 +117,7 @@ def find_silence(ask: Callable[[int], Answer], at: int, end: int) -> tuple[int, 
     if ask(at).outcome is not Outcome.SILENT or ask(end).outcome is Outcome.SILENT:
         return None
     found = _first_outside(lambda offset: ask(offset).outcome is Outcome.SILENT, at, end)
-    return at, found, "nothing arrives, and no error, though what follows can be read"
+    return at, found, "neither records nor an error arrive, although later offsets can be read"
 
 
 def _first_outside(inside: Callable[[int], bool], begin: int, end: int) -> int:
@@ -145,7 +145,7 @@ def bounded(ask: Callable[[int], Answer]) -> Callable[[int], Answer]:
     def asked(offset: int) -> Answer:
         if offset not in known:
             if len(known) >= TRIES or time.monotonic() > deadline:
-                raise SearchEnded(f"no end was found within {TRIES} tries or {SEARCH_SECONDS:.0f} s")
+                raise SearchEnded(f"the end of the damage was not found within {TRIES} tries or {SEARCH_SECONDS:.0f} s")
             known[offset] = ask(offset)
         return known[offset]
 
@@ -166,6 +166,6 @@ def explained(said: str) -> str:
     number, size, why = found.groups()
     codec = _CODECS.get(number)
     if codec is None:
-        return f"its compression (codec {number}) is not known"
-    limit = f", or more than {LARGEST_BATCH_BYTES >> 20} MB unpacked" if codec == "zstd" else ""
-    return f"its {codec} data ({size} bytes) cannot be unpacked: {why}{limit}"
+        return f"unknown compression codec {number}"
+    limit = f", or more than {LARGEST_BATCH_BYTES >> 20} MB decompressed" if codec == "zstd" else ""
+    return f"its {codec} data ({size} bytes) cannot be decompressed: {why}{limit}"

@@ -51,11 +51,11 @@ class NotText:
     """
 
     what: str
-    advice: str = "only text is counted"
+    advice: str = "convert it to text"
 
     def __str__(self) -> str:
         """Return why it is not counted, and the ways on."""
-        return f"it seems to be {self.what}; {self.advice}, or resolve it --as text to count it all the same"
+        return f"it seems to be {self.what}; {self.advice}, or resolve it --as text to count it anyway"
 
     def within(self, outer: Compression) -> NotText:
         """Return the same inside of a compression."""
@@ -210,7 +210,7 @@ def kind_of_file(head: bytes, path: str) -> Kind:
         return Compression.PLAIN
     if promised is not None:
         return NotText(f"neither {promised}, as its name says, nor text")
-    return NotText(f"a '.{suffix}' file, as its name says, and no text", _UNPACK)
+    return NotText(f"a '.{suffix}' file, as its name says, and not text", _UNPACK)
 
 
 def kind_of(head: bytes) -> Kind:

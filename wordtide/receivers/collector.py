@@ -19,7 +19,7 @@ _COUNTERS = {
     "lost_bytes": "Bytes of unfinished lines whose connection broke.",
     "cuts": "Places where a line too long for memory was cut.",
     "dropped_repeats": "Events that were sent again although they had been taken.",
-    "doubtful": "Landed events that may be repeats: sent from places from which something had been landed.",
+    "doubtful": "Landed events that may be repeats.",
 }
 
 

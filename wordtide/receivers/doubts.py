@@ -83,4 +83,4 @@ class DoubtsSaid:
             lines = f"{self._unsaid:,} doubtful line{'s' if self._unsaid > 1 else ''}"
             self._unsaid, self._due = 0, time.monotonic() + _EVERY_SECONDS
             last = self._last
-        self._say(f"{lines} landed, which may be repeats: {last}")
+        self._say(f"{lines} landed, possibly repeated: {last}")

@@ -373,8 +373,8 @@ class FlumeReceiver:
             what = "at least once: its events lack TAILDIR's headers (fileHeader and byteOffsetHeader = true)"
         else:
             what = (
-                "exactly once as long as none of its lines is doubtful, if its channel is a file channel and no path of"
-                " its files is used twice"
+                "exactly once as long as none of its lines is doubtful, if it has a file channel and none of its files'"
+                " paths is reused"
             )
             if not name:
                 what += "; known by its address, so another agent behind that one needs a header named agent"

@@ -52,9 +52,9 @@ class Why(Enum):
     """What was found out about a path; the value goes on where its name ends."""
 
     SECOND = "has been used for a second file"
-    CONTESTED = "sends other lines from places that were landed (two hosts under one agent name?)"
+    CONTESTED = "sends different lines from places already landed (two hosts with one agent name?)"
     ROTATED = "begins like a file that was landed before (renamed or copied by a rotation?)"
-    FORGOTTEN = "is sent again from further back than is remembered"
+    FORGOTTEN = "is sent again from further back than Wordtide remembers"
 
 
 class Judgement(NamedTuple):

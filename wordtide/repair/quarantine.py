@@ -52,5 +52,5 @@ def _line(source: LandingFolder, ledger: Ledger, line: FileSplit) -> bytes:
     kept = counted and (same_time or (known is not None and line.digest is not None and known.digest == line.digest))
     now = source.as_it_is(line, freed=not kept)
     if known is not None and kept and (now.length, now.mtime) not in {known[:2], (line.length, line.mtime)}:
-        raise DecisionRefused(f"{now.path} is another file by now; resolve or replay that first")
+        raise DecisionRefused(f"{now.path} has been replaced; resolve or replay it first")
     return source.reader(0, whole=True).line(replace(now, start=line.start, end=line.end))

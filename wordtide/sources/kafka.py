@@ -498,9 +498,9 @@ class KafkaTopic:
             self._text_until[at.partition] = around.end
         elif before is None or (isinstance(before.split, KafkaSplit) and before.split.start > at.start):
             reason = (
-                f"{sample.suspects} of {sample.size} values around offset {at.start} seem to be {kind.what};"
-                f" {kind.advice}, or resolve it --as text to count the topic's values all the same, or --as skip to go"
-                f" on at offset {at.end}"
+                f"{sample.suspects} of {sample.size} values around offset {at.start} seem to be {kind.what},"
+                " and only text is counted; resolve it --as text to count the topic's values anyway, or --as skip to"
+                f" continue at offset {at.end}"
             )
             self._damaged[at.partition] = Parked(at.what, reason, at, Mark.NOT_TEXT)
 

@@ -286,7 +286,7 @@ def _oddity(entry: os.DirEntry[str]) -> str | None:
     try:
         target = os.stat(entry.path).st_mode
     except OSError as error:
-        return "a link in a circle" if error.errno == errno.ELOOP else "a link that leads nowhere"
+        return "a circular link" if error.errno == errno.ELOOP else "a dangling link"
     return "a link to a folder, which is not followed" if stat.S_ISDIR(target) else _KINDS.get(stat.S_IFMT(target))
 
 
@@ -364,8 +364,8 @@ def _unreadable(path: str, error: OSError) -> SourceUnavailable:
     if error.errno in _OUR_OWN_LIMITS:
         return SourceUnavailable(f"{path}: cannot be read ({why}); raise this process's limits (ulimit -n)")
     if error.errno in _NO_KEY:
-        return Unreadable(path, f"is encrypted, and its key is not here ({why}); unlock it for this user")
-    return Unreadable(path, f"cannot be read ({why}); see to its disk or mount")
+        return Unreadable(path, f"is encrypted and its key is not available ({why}); unlock it for this user")
+    return Unreadable(path, f"cannot be read ({why}); check its disk or mount")
 
 
 def _who(path: str) -> str:

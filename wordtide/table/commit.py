@@ -359,9 +359,7 @@ class WordCounts:
             raise PlanAgain(f"batch {batch.number} was committed by another drain") from error
 
     def _in_doubt(self, batch: Batch, problem: WordtideError) -> SourceUnavailable:
-        return SourceUnavailable(
-            f"{problem}. Whether batch {batch.number} was published, the next drain sees in the table"
-        )
+        return SourceUnavailable(f"{problem}. The next drain finds out whether batch {batch.number} was published")
 
     def sync_log(self, version: int) -> None:
         """Make log entries from ``version`` on survive a power cut; delta-rs links them without fsync."""
@@ -410,7 +408,9 @@ def after_commit(version: int) -> PostCommitHookProperties:
 
 def _gone(uri: str, detail: str) -> SnapshotGone:
     minutes = SNAPSHOT_AGE.seconds // 60
-    return SnapshotGone(f"table {uri}: what was read is older than {minutes} minutes and gone; again ({detail[:200]})")
+    return SnapshotGone(
+        f"table {uri}: the snapshot in use is older than {minutes} minutes and gone; try again ({detail[:200]})"
+    )
 
 
 def _foreign(description: str | None) -> str:
