@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from kafka.record.util import calc_crc32c
 
 from tests.servers import OwnBroker
 from tests.support import Place, assert_contiguous, decide, produce, topic_of
+from wordtide.batch import Halt, KafkaSplit, SplitProof
 from wordtide.config import Stream
+from wordtide.connection import KafkaConnection
+from wordtide.doctor.brokers import kafka_check
+from wordtide.doctor.findings import SourceSeen
+from wordtide.doctor.positions import read_at_position
 from wordtide.embedded.cluster import ClusterAddress
+from wordtide.reading.attempts import attempt
+from wordtide.reading.kafka import KafkaReader
+from wordtide.reading.text import Text
 
 BATCHES = ("one", "two", "three", "four")
 """The word of each batch of five records."""
@@ -161,3 +172,82 @@ def test_what_can_be_read_again_is_counted_by_recount(own: Place, broker: OwnBro
     assert own.drain(stream).parked == []
     assert own.counted(stream) == words_of_batches(*BATCHES)
     assert_contiguous(own.ledger(stream), {0: 20})
+
+
+def test_a_range_that_ended_a_process_is_read_with_care_and_its_damage_is_parked(own: Place, broker: OwnBroker) -> None:
+    stream = own.topic_stream(partitions=2, engine="local")
+    topic = topic_of(stream)
+    fill(own, stream, "none", 2)
+    broker.stop()
+    damage(broker, topic, 0, {1}, flip)
+    broker.start()
+    # As an assertion of the client's does at some wrong checksums.
+    ranges = [KafkaSplit(topic, 0, 0, 20), KafkaSplit(topic, 1, 0, 20)]
+    died = multiprocessing.get_context("spawn").Process(target=die_reading, args=(broker.address, ranges))
+    died.start()
+    died.join(60)
+    assert died.exitcode == -signal.SIGABRT
+    reader = KafkaReader(KafkaConnection(broker.address), "read_committed", 60_000_000, 2**50)
+    reading = reader.read(ranges)
+    proofs = ended(reading)
+    assert [(proof.split.partition, proof.split.end, proof.records) for proof in proofs] == [(0, 5, 5), (1, 20, 20)]
+    assert proofs[0].stop is not None
+    assert (proofs[0].stop.halt, proofs[0].stop.rest.start) == (Halt.UNREADABLE, 5)
+    assert proofs[0].stop.reason == "its checksum is wrong (CRC32C)"
+    with attempt(broker.address, ranges) as fatal:
+        assert not fatal
+    assert own.drain(stream).parked == [f"{topic}/0"]
+    assert parked(own, stream) == [(0, 5, 10)]
+    assert own.counted(stream) == words_of_batches("one", *BATCHES)
+
+
+def die_reading(bootstrap: str, ranges: list[KafkaSplit]) -> None:
+    """End this process while it reads."""
+    with attempt(bootstrap, ranges):
+        os.abort()
+
+
+def ended(reading: Generator[Text, None, tuple[SplitProof, ...]]) -> tuple[SplitProof, ...]:
+    """Return the proofs of what was read to its end."""
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            proofs: tuple[SplitProof, ...] = end.value
+            return proofs
+
+
+@pytest.mark.parametrize(
+    ("codec", "how", "reason"),
+    [("none", flip, "checksum is wrong"), ("zstd", scramble, "cannot be unpacked")],
+)
+def test_the_doctor_reads_at_the_position_and_names_what_a_drain_cannot_read(
+    own: Place, broker: OwnBroker, codec: str, how: Callable[[bytearray], None], reason: str
+) -> None:
+    stream = own.topic_stream(partitions=2, engine="local")
+    topic = topic_of(stream)
+    fill(own, stream, codec, 2)
+    # Not founded: what its first batch would begin with; and where nothing is wrong nothing is said.
+    broker.stop()
+    damage(broker, topic, 1, {0}, how)
+    broker.start()
+    found = read_at_position(stream, KafkaConnection(broker.address))
+    assert [line.partition(": ")[0] for line in found.unreadable] == [f"{topic}/1 from offset 0"]
+    assert reason in found.unreadable[0]
+    assert own.table(stream).open() is None
+    assert own.drain(stream).parked == [f"{topic}/1"]
+    found = read_at_position(stream, KafkaConnection(broker.address))
+    assert found.unreadable == ()
+    assert [line.partition(": ")[0] for line in found.parked] == [f"{topic}/1"]
+    # Founded, and damaged behind the position.
+    decide(own, stream, f"{topic}/1", "skip")
+    assert own.drain(stream).parked == []
+    fill(own, stream, codec, 1)
+    broker.stop()
+    damage(broker, topic, 0, {4}, how)
+    broker.start()
+    outcomes = list(kafka_check(KafkaConnection(broker.address), [stream]).run())
+    (seen,) = [one for one in outcomes if isinstance(one, SourceSeen)]
+    assert seen.finding.stops
+    assert f"1 partition cannot be read on, the rest flows: {topic}/0 from offset 20: " in seen.finding.what
+    assert reason in seen.finding.what

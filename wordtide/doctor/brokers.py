@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Assigned
@@ -17,10 +19,14 @@ from kafka.protocol.consumer.offsets import OffsetSpec
 
 from wordtide.config import Stream
 from wordtide.connection import KafkaConnection
+from wordtide.doctor import positions
 from wordtide.doctor.decide import newest_record
 from wordtide.doctor.findings import Check, Finding, Line, Outcome, SourceSeen, bad, explained, good
-from wordtide.errors import SourceUnavailable
+from wordtide.doctor.positions import AtPosition, read_at_position
+from wordtide.errors import SourceUnavailable, WordtideError
 from wordtide.sources.kafka import connect, explain, of_any_broker
+
+T = TypeVar("T")
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 5.0
@@ -34,7 +40,7 @@ def kafka_check(connection: KafkaConnection, streams: Sequence[Stream]) -> Check
     topics = {
         stream.name: Line("topic", f"{connection.bootstrap}/{topic_of(stream)}", stream.name) for stream in streams
     }
-    examination = _Examination(connection, servers, {topics[s.name]: topic_of(s) for s in streams})
+    examination = _Examination(connection, servers, {topics[s.name]: s for s in streams})
     return Check([*servers, *topics.values()], examination.run, _START)
 
 
@@ -46,12 +52,22 @@ def topic_of(stream: Stream) -> str:
 
 def unreachable(addresses: Sequence[str]) -> dict[str, str]:
     """Return which of these ``host:port`` accept no connection, and why; they are tried side by side."""
-    asked: dict[str, Future[str]] = {}
-    for address in dict.fromkeys(addresses):
-        asked[address] = Future()
-        # No pool: an interpreter that ends would wait for its threads.
-        Thread(target=lambda a=address: asked[a].set_result(_refusal(a)), daemon=True).start()
+    asked = {address: _aside(partial(_refusal, address)) for address in dict.fromkeys(addresses)}
     return {address: why for address, answer in asked.items() if (why := answer.result())}
+
+
+def _aside(work: Callable[[], T]) -> Future[T]:
+    """Run in a thread of its own. No pool: an interpreter that ends would wait for its threads."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except Exception as error:  # Whatever it is, who asks for the result gets it.
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
 
 
 def _refusal(address: str) -> str:
@@ -71,12 +87,13 @@ def _refusal(address: str) -> str:
 
 
 class _Examination:
-    """One look at a cluster. `topics` names the topic of each line; several streams may read one."""
+    """One look at a cluster. `streams` has the stream of each topic's line; several may read one topic."""
 
-    def __init__(self, connection: KafkaConnection, servers: Sequence[Line], topics: Mapping[Line, str]) -> None:
+    def __init__(self, connection: KafkaConnection, servers: Sequence[Line], streams: Mapping[Line, Stream]) -> None:
         self._connection = connection
         self._servers = servers
-        self._topics = topics
+        self._streams = streams
+        self._topics = {line: topic_of(stream) for line, stream in streams.items()}
 
     def run(self) -> Iterator[Outcome]:
         refused = unreachable([server.where for server in self._servers])
@@ -133,10 +150,33 @@ class _Examination:
         described = {entry["name"]: entry for entry in of_any_broker(lambda: admin.describe_topics(names))}
         readable = {name: entry for name, entry in described.items() if _problem(entry) is None}
         refused = refusals(self._connection, one_of_each_leader(readable))
+        reading = {
+            line: _aside(partial(read_at_position, stream, self._connection))
+            for line, stream in self._streams.items()
+            if topic_of(stream) in readable and topic_of(stream) not in refused
+        }
         for line, name in self._topics.items():
-            yield self._topic(line, described[name], cluster_id, refused.get(name))
+            outcome = self._topic(line, described[name], cluster_id, refused.get(name))
+            yield from self._at_position(line, outcome, reading.get(line))
         led = [TopicPartition(name, p) for name, entry in readable.items() for p in _led(entry)]
         yield self._newest(admin, led)
+
+    def _at_position(self, line: Line, outcome: Outcome, reading: Future[AtPosition] | None) -> Iterator[Outcome]:
+        """Yield what was found of a topic with what reading it at its positions brought."""
+        if reading is None or not isinstance(outcome, SourceSeen) or not outcome.finding.ok:
+            yield outcome
+            return
+        try:
+            found = reading.result()
+        except (WordtideError, OSError) as error:
+            yield replace(outcome, finding=explained(line, error, "see what the broker's log says"))
+            return
+        if found.unreadable:
+            stream = self._streams[line]
+            outcome = replace(outcome, finding=bad(line, positions.described(found), positions.advice(stream, found)))
+        yield outcome
+        for waiting in found.parked:
+            yield good(line, f"parked: {waiting}", positions.advice(self._streams[line], AtPosition()))
 
     def _topic(self, line: Line, entry: Mapping[str, Any], cluster_id: str, refusal: str | None) -> Outcome:
         problem = _problem(entry)

@@ -21,12 +21,16 @@ from wordtide.counting.kernel import CHUNK_BYTES
 from wordtide.errors import ConfigError, PlanAgain, SourceUnavailable
 from wordtide.planning.kafka import cut as cut_range
 from wordtide.reading.aside import NOTHING, Quarantine
+from wordtide.reading.attempts import Fatal, attempt
+from wordtide.reading.checksums import check
 from wordtide.reading.fetch import CAREFUL_BYTES, Reports, fetch_settings, response_bytes
 from wordtide.reading.text import EARLIEST_MS, Text, cut_at_spaces
 from wordtide.reading.values import Sample, samples
 
 STALL_SECONDS = 30.0
 """A deleted topic and a dead broker are silence in librdkafka: the reader gives up a partition by itself."""
+CHECKED_BYTES = 16 << 20
+"""Of ranges that ended a process: a few seconds' work."""
 UNSEEN_SECONDS = 5.0
 """So long without a visible record, though fetching advances: what was passed is kept, and the others wait no more."""
 POLL_SECONDS = 0.02
@@ -242,17 +246,38 @@ class KafkaReader:
             for seen in progress:
                 yield from self._values([seen])
             return
-        while not all(seen.done for seen in progress):
-            # More than once only where it turned out how much may be fetched at once.
-            yield from self._read_on(by_partition)
+        with attempt(self.connection.bootstrap, [seen.split for seen in progress]) as fatal:
+            if fatal:
+                self._check_first(progress, fatal)
+            while not all(seen.done for seen in progress):
+                # More than once only where it turned out how much may be fetched at once.
+                yield from self._read_on(by_partition, crcs=not fatal)
 
-    def _read_on(self, by_partition: dict[int, _Progress]) -> Iterator[tuple[list[bytes], Ints]]:
+    def _check_first(self, progress: Sequence[_Progress], fatal: Fatal) -> None:
+        """Check the checksums of ranges that ended a process, and end each where they are wrong or enough is checked.
+
+        Raises:
+            SourceUnavailable: A leader does not answer.
+        """
+        ranges = [seen.split for seen in progress]
+        for seen, found in zip(progress, check(self.connection, ranges, CHECKED_BYTES // len(ranges)), strict=True):
+            if found.end < seen.split.end:
+                halt = Halt.UNREADABLE if found.damage else Halt.FULL
+                reason = found.damage or "so much was checked"
+                seen.halt(halt, reason, found.end)
+                # All before that is to be read.
+                seen.done = seen.limit <= seen.split.start
+                seen.next_offset = seen.split.start
+        if not any(seen.stop is not None and seen.stop.halt is Halt.FULL for seen in progress):
+            fatal.settle()
+
+    def _read_on(self, by_partition: dict[int, _Progress], *, crcs: bool) -> Iterator[tuple[list[bytes], Ints]]:
         open_splits = [seen for seen in by_partition.values() if not seen.done]
         topic = open_splits[0].split.topic
         reports = Reports()
         known = _SWELL.get((self.connection.bootstrap, topic))
         try:
-            consumer = Consumer(self.settings(reports, known))
+            consumer = Consumer({**self.settings(reports, known), "check.crcs": crcs})
         except KafkaException as error:
             raise ConfigError(f"Kafka settings for {self.connection.bootstrap}: {error.args[0].str()}") from error
         try:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from wordtide.batch import KafkaSplit, Parked
+from wordtide.errors import SourceUnavailable
+from wordtide.reading.checksums import check
 from wordtide.reading.fetch import LARGEST_BATCH_BYTES, Reports
 from wordtide.reading.kafka import KafkaReader, is_damage
 
@@ -49,34 +51,75 @@ class Answer:
 
 
 class SearchEnded(Exception):
-    """No end was found in time."""
+    """No end was found in time, or nobody answers."""
 
 
 def answer_at(reader: KafkaReader, where: KafkaSplit) -> Answer:
-    """Try to read from a range's start, with a consumer of its own: one that met an error is lost.
+    """Try to read from a range's start.
 
-    Aborted records are readable.
+    Raises:
+        SearchEnded: The broker does not answer, which says nothing of what it holds.
     """
     try:
-        consumer = Consumer({**reader.settings(Reports(), None), "isolation.level": "read_uncommitted"})
+        return answers_at(reader, [where], ANSWER_SECONDS)[where.partition]
+    except SourceUnavailable as error:
+        raise SearchEnded(str(error)) from error
+
+
+def answers_at(reader: KafkaReader, ranges: Sequence[KafkaSplit], seconds: float, ahead: int = 1) -> dict[int, Answer]:
+    """Try to read from the start of each range, with a consumer of their own: one that met an error is lost.
+
+    Aborted records are readable.
+
+    Args:
+        reader: Whose settings count.
+        ranges: Of one topic, one a partition.
+        seconds: For the checksums, and once more for the rest.
+        ahead: Bytes of each whose checksums are checked; at least one batch.
+
+    Returns:
+        By partition what came first. A wrong checksum further on, within what was checked, comes as damage there.
+
+    Raises:
+        SourceUnavailable: A broker does not answer.
+    """
+    found: dict[int, Answer] = {}
+    checked = check(reader.connection, ranges, ahead, seconds)
+    for where, sums in zip(ranges, checked, strict=False):
+        if sums.damage and (sums.end <= where.start or (ahead > 1 and sums.end < where.end)):
+            found[where.partition] = Answer(Outcome.DAMAGED, sums.end, sums.damage)
+    try:
+        # The client's own check of checksums might end the process.
+        consumer = Consumer(
+            {**reader.settings(Reports(), None), "isolation.level": "read_uncommitted", "check.crcs": False}
+        )
         try:
-            consumer.assign([TopicPartition(where.topic, where.partition, where.start)])
-            deadline = time.monotonic() + ANSWER_SECONDS
-            while (left := deadline - time.monotonic()) > 0:
+            open_ranges = {where.partition: where for where in ranges if where.partition not in found}
+            consumer.assign([TopicPartition(where.topic, p, where.start) for p, where in open_ranges.items()])
+            deadline = time.monotonic() + seconds
+            while open_ranges and (left := deadline - time.monotonic()) > 0:
                 message = consumer.poll(left)
-                if message is None:
+                if message is None or (partition := message.partition()) is None:
                     continue
-                error, found = message.error(), message.offset()
-                offset = -1 if found is None else found
-                if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 its public name
-                    return Answer(Outcome.READABLE, offset)
-                if is_damage(error):
-                    return Answer(Outcome.DAMAGED, offset, explained(error.str()))
+                answer = _answer(message)
+                if answer is not None and partition in open_ranges:
+                    found[partition] = answer
+                    consumer.incremental_unassign([TopicPartition(open_ranges.pop(partition).topic, partition)])
         finally:
             consumer.close()
     except KafkaException as error:
-        return Answer(Outcome.SILENT, reason=str(error.args[0].str()))
-    return Answer(Outcome.SILENT)
+        silent = Answer(Outcome.SILENT, reason=str(error.args[0].str()))
+        return {where.partition: found.get(where.partition, silent) for where in ranges}
+    return {where.partition: found.get(where.partition, Answer(Outcome.SILENT)) for where in ranges}
+
+
+def _answer(message: Message) -> Answer | None:
+    """Return what a message says of its partition; None if nothing."""
+    error, offset = message.error(), message.offset()
+    at = -1 if offset is None else offset
+    if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 its public name
+        return Answer(Outcome.READABLE, at)
+    return Answer(Outcome.DAMAGED, at, explained(error.str())) if is_damage(error) else None
 
 
 def find_damage(ask: Callable[[int], Answer], at: int, end: int) -> tuple[int, int, str] | None:
