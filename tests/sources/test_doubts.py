@@ -18,7 +18,10 @@ from wordtide.batch import Taken
 from wordtide.config import Stream
 from wordtide.lag import look
 from wordtide.planning.complete import Stillness
+from wordtide.planning.identity import Doubt, in_order, settled
 from wordtide.planning.landing import plan_landing
+from wordtide.planning.pace import Pace
+from wordtide.repair.resolve import existing
 from wordtide.sources.doubts import UNSTABLE_AFTER, Doubts
 from wordtide.sources.landing import LandingFolder
 from wordtide.storage import AccessDenied, FileInfo, HdfsStorage, LocalStorage, Survey
@@ -356,3 +359,65 @@ def test_other_content_under_a_reused_inode_is_counted(place: Place, local: Stre
     path.rename(path.with_name("b.txt"))
     assert place.drain(local).parked == []
     assert place.counted(local) == COUNTED | {"six": 1, "ten": 1}
+
+
+@pytest.mark.parametrize("after", ["delete", "archive"])
+def test_a_file_with_further_names_is_counted_once_before_any_of_them_is_put_away(place: Place, after: str) -> None:
+    stream = place.folder_stream(after="delete" if after == "delete" else f"archive {place.folder}/archive")
+    first = place.land(stream, "a.txt", TEXT)
+    os.link(first, root_of(stream) / "b.txt")
+
+    place.drain(stream)
+
+    assert place.counted(stream) == COUNTED
+    assert list(root_of(stream).glob("*.txt")) == []
+
+
+def test_young_files_in_doubt_are_settled_and_what_took_a_moved_ones_name_is_counted(place: Place) -> None:
+    where = str(place.folder / "landing")
+    Path(where).mkdir()
+    source = {"path": where, "min_age": "300ms"}
+    config = {"landing": source, "batch_interval": "100ms", "linger": "4s"}
+    stream = place.streams({"s": config})["s"]
+    for name in ("touched", "mode", "moved", "replaced"):
+        place.land(stream, name, TEXT)
+    place.drain(stream)
+    root = Path(where)
+    os.utime(root / "touched")
+    os.chmod(root / "mode", 0o600)
+    os.rename(root / "moved", root / "moved.1")
+    place.land(stream, "moved", b"new\n")
+    # Of the same length, under the same name.
+    place.land(stream, ".replaced", b"six ten\n")
+    os.rename(root / ".replaced", root / "replaced")
+
+    # As a sensor's run does: until it has been quiet for a while.
+    place.drainer(stream, source=place.source(stream)).run(Pace.of(stream.config, by_hand=False))
+
+    assert place.counted(stream) == {"one": 4, "two": 4, "new": 1}
+    ledger = existing(place.table(stream)).ledger
+    assert ledger.parked.keys() == {f"{where}/replaced"}
+    settlements = {
+        split["path"] for row in place.ledger(stream) if row["status"] == "settled" for split in row["splits"]
+    }
+    assert settlements == {f"{where}/{name}" for name in ("touched", "mode", "moved.1")}
+
+
+def test_files_that_took_each_others_names_are_recorded_in_one_batch_once_all_are_known() -> None:
+    doubts = {path: moved(path, name) for path, name in {"a.1": "a", "a.2": "a.1", "b": "c", "c": "b"}.items()}
+    settlements = {path: (doubt, settled(doubt, 7)) for path, doubt in doubts.items()}
+    assert all(settlement for _, settlement in settlements.values())
+
+    def recorded(pending: set[str], *known: str) -> set[str]:
+        found = in_order({path: settlements[path] for path in known}, pending)  # type: ignore[misc]
+        return {doubt.file.path for doubt, _ in found}
+
+    assert recorded(set(), "a.1", "a.2", "b", "c") == {"a.1", "a.2", "b", "c"}
+    # What was a.1 may be a.2, which has not been read: a.1 cannot be another file yet.
+    assert recorded({"a.1"}, "a.1", "b", "c") == {"b", "c"}
+    assert recorded({"b"}, "a.1", "a.2", "b") == {"a.1", "a.2"}
+    assert recorded({"a.2"}, "a.1", "a.2") == set()
+
+
+def moved(path: str, name: str) -> Doubt:
+    return Doubt(FileInfo(path, 3, 1, 0, 5), Taken.of(3, 1, 5, 7), name)

@@ -6,7 +6,7 @@ doubt, which only the content settles: the CRC-32 of the bytes that were counted
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from wordtide.batch import MARK_SHIFT, FileSplit, Parked, Taken
@@ -142,3 +142,20 @@ def namesake(file: FileInfo, candidates: Iterable[tuple[str, Taken]]) -> Doubt |
         and taken.digest is not None
     )
     return min(alike, key=lambda doubt: doubt.name, default=None)
+
+
+def in_order(settlements: Mapping[str, tuple[Doubt, Parked]], pending: set[str]) -> list[tuple[Doubt, Parked]]:
+    """Return what may be recorded now, in one batch: no path is given to another file before its own has a new one.
+
+    Args:
+        settlements: What is settled, by path.
+        pending: Paths whose counted file may be elsewhere, which is not known yet.
+    """
+    waiting, left = set(pending), dict(settlements)
+    while blocked := left.keys() & waiting:
+        for path in blocked:
+            doubt, _ = left.pop(path)
+            waiting.discard(path)
+            if doubt.of_another:
+                waiting.add(doubt.name)
+    return list(left.values())

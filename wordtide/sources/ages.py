@@ -43,14 +43,21 @@ class Ages:
                 self._ask_clock(at)
         return Stillness(at, ours - self._behind_ms, self._min_age, self._still, self._sighted)
 
-    def sight(self, stillness: Stillness, young: Sequence[FileInfo]) -> float | None:
-        """Remember the files that are too young, and return when the first of them is due (monotonic seconds)."""
+    def sight(self, stillness: Stillness, young: Sequence[FileInfo], kept: Sequence[FileInfo] = ()) -> float | None:
+        """Remember the files that are too young, and return when the first of them is due (monotonic seconds).
+
+        Args:
+            stillness: This poll's.
+            young: The files.
+            kept: Others whose sightings are still needed, and that nobody waits for.
+        """
         at, before = stillness.now, self._sighted_at
         regular = before is None or at == before or at - before >= self._pause
         if regular:
             self._sighted_at = at
-        self._sighted = stillness.sight(young, new=regular)
-        return stillness.due(self._sighted)
+        self._sighted = stillness.sight((*young, *kept), new=regular)
+        waited_for = {file.path for file in young}
+        return stillness.due({path: one for path, one in self._sighted.items() if path in waited_for})
 
     def _ask_clock(self, at: float) -> None:
         """Learn by how much the server's clock is behind ours: what seems old by ours may be new by its own."""

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from wordtide.batch import Parked, Taken
 from wordtide.errors import WordtideError
 from wordtide.planning.complete import Stillness
-from wordtide.planning.identity import Doubt, Found, Unreadable, doubt_of, first_names, namesake, replaced, settled
+from wordtide.planning.identity import (
+    Doubt,
+    Found,
+    Unreadable,
+    doubt_of,
+    first_names,
+    in_order,
+    namesake,
+    replaced,
+    settled,
+)
 from wordtide.storage import FileInfo, PathProblem, Readable, fileid
 from wordtide.table.ledger import Ledger
 
@@ -29,11 +39,17 @@ class Judged:
         files: Those that are planned as any file is.
         settled: What the ledger is to record of those that are what was counted.
         replaced: Of those planned, which have other content than their identity says, and why.
+        young: In doubt, and not read yet because they may still be written to.
+        kept: Young files whose sightings still count though no plan holds them: they are read, or wait for one that is.
+        needed: Paths of counted files that a further name of theirs, not settled yet, is known by: they stay.
     """
 
     files: Sequence[FileInfo]
     settled: tuple[Parked, ...]
     replaced: Mapping[str, str]
+    young: tuple[FileInfo, ...]
+    kept: tuple[FileInfo, ...]
+    needed: frozenset[str]
 
 
 class Doubts:
@@ -66,15 +82,15 @@ class Doubts:
             stillness: Decides which files are complete; the others are planned unread.
         """
         links = first_names(news, ledger.files)
-        doubts, planned = self._doubts(news, links, ledger)
-        young = [doubt.file for doubt in doubts if not stillness.takes(doubt.file)]
-        planned += young
-        doubts = [doubt for doubt in doubts if doubt.file not in young]
-        self._keep_only(doubts)
+        every, planned = self._doubts(news, links, ledger)
         # What may have moved frees its path: what is there now has to wait for that.
-        held = {doubt.name for doubt in doubts if doubt.of_another}
+        held = {doubt.name for doubt in every if doubt.of_another}
+        needed = frozenset(links.values()) | held
+        doubts = [doubt for doubt in every if stillness.takes(doubt.file)]
+        self._keep_only(doubts)
         listed = {file.path: file for file in seen if file.path in held} if held else {}
-        settlements: list[Parked] = []
+        settlements: dict[str, tuple[Doubt, Parked]] = {}
+        pending = {doubt.name for doubt in every if doubt.of_another and doubt.file not in self._found}
         reasons: dict[str, str] = {}
         for doubt in doubts:
             found = self._found.get(doubt.file)
@@ -82,7 +98,7 @@ class Doubts:
             there = original is not None and fileid.same_node(original.file_id, doubt.taken.file_id)
             settlement = settled(doubt, found, still_there=there)
             if settlement is not None:
-                settlements.append(settlement)
+                settlements[doubt.file.path] = doubt, settlement
             elif found is None:
                 continue
             else:
@@ -91,8 +107,19 @@ class Doubts:
                 reason = None if doubt.of_another else replaced(doubt, found)
                 if reason is not None:
                     reasons[doubt.file.path] = reason
-        files = [file for file in planned if file.path not in held]
-        return Judged(files, tuple(settlements), reasons)
+        young_after = stillness.young_after_ms
+        return Judged(
+            [file for file in planned if file.path not in held],
+            tuple(settlement for _, settlement in in_order(settlements, pending)),
+            reasons,
+            young=tuple(doubt.file for doubt in every if not stillness.takes(doubt.file)),
+            kept=tuple(
+                file
+                for file in (*(doubt.file for doubt in doubts), *(file for file in planned if file.path in held))
+                if file.mtime_ms > young_after
+            ),
+            needed=needed,
+        )
 
     def _doubts(
         self, news: Sequence[FileInfo], links: Mapping[str, str], ledger: Ledger

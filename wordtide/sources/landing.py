@@ -196,7 +196,8 @@ class LandingFolder:
         parked = ledger.parked.keys() | {split.path for split in refused}
         found = self._unreadable.sort(judged.files, ledger, time.monotonic())
         plan = self._planned(found.fresh, ledger, parked, stillness, judged.replaced)
-        due = self._ages.sight(stillness, plan.young)
+        young = (*plan.young, *judged.young)
+        due = self._ages.sight(stillness, young, judged.kept)
         # By themselves: whatever they do, it is not done to others. They are few, and rarely tried.
         again = self._planned(found.again, ledger, parked, stillness, judged.replaced) if found.again else None
         splits = again.splits if again is not None and again.splits else plan.splits
@@ -204,7 +205,12 @@ class LandingFolder:
         if not self._putaway.keep:
             planned = {split.path for split in splits}
             self._departures.offer(
-                [file for file in seen.files if is_taken(file, ledger.files.get(file.path)) or file.path in planned]
+                [
+                    file
+                    for file in seen.files
+                    if (is_taken(file, ledger.files.get(file.path)) or file.path in planned)
+                    and file.path not in judged.needed
+                ]
             )
         lost = (*plan.parked, *(again.parked if again is not None else ()))
         parked_now = self._not_on_their_way_out(lost, ledger)
@@ -216,7 +222,7 @@ class LandingFolder:
                 *parked_now,
             ),
             plan.backlog_files + unread - len(splits),
-            plan.waiting + len(lost) - len(parked_now),
+            plan.waiting + len(judged.young) + len(lost) - len(parked_now),
             plan.behind or (splits is not plan.splits and plan.backlog_files > 0),
             f"{ledger.taken + len(splits)} files",
             f"{ledger.taken} files",
@@ -226,7 +232,7 @@ class LandingFolder:
             away=self._departures.due(ledger, at_once=not splits or len(news) < len(wanted)),
             doubtful=self._doubts.open,
             due=due,
-            ripe=sum(map(stillness.looks_complete, plan.young)),
+            ripe=sum(map(stillness.looks_complete, young)),
             retried=splits is not plan.splits,
             left_out=left_out(in_progress, odd_entries(seen.odd, self._names, self._skip)),
         )
