@@ -17,11 +17,11 @@ from wordtide.errors import EnvironmentProblem
 from wordtide.repair.recount import find_published, recount
 from wordtide.repair.resolve import existing
 from wordtide.storage import LocalStorage
-from wordtide.table.ages import AGES, FORMER_AGE, RETENTION, SNAPSHOT_AGE
+from wordtide.table.ages import AGES, FOREVER, FORMER_AGE, RETENTION, SNAPSHOT_AGE, ages_of
 from wordtide.table.commit import WordCounts
 from wordtide.table.deltalog import DeltaLog
 from wordtide.table.files import utc_now
-from wordtide.table.maintain import compact_if_needed
+from wordtide.table.maintain import compact_if_needed, vacuum
 from wordtide.table.replaced import FOLDER, read_lists, write_lists
 from wordtide.table.schema import PARTITION_BY, SCHEMA
 from wordtide.table.upkeep import Upkeep, tidy
@@ -247,6 +247,70 @@ def test_ages_that_somebody_chose_for_a_table_stay(light: LightTable) -> None:
     snapshot = light.table.snapshot()
     assert snapshot is not None
     assert not light.table.bring_up_to_date(snapshot)
+
+
+CHOSEN = "interval 30 days"
+
+
+def test_a_longer_retention_of_files_that_somebody_chose_holds(light: LightTable) -> None:
+    light.commit()
+    DeltaTable(light.table.uri).alter.set_table_properties({"delta.deletedFileRetentionDuration": CHOSEN})
+    dead = compacted(light)
+    for _ in range(45):
+        light.commit()
+    grow_older(light.table, VERY_OLD)
+    tidied(light.table)
+    assert light.table.entry(4) is None, "the log's own age was not changed"
+    assert data_files(light.table) >= dead
+    grow_older(light.table, timedelta(days=30).total_seconds())
+    assert dead <= set(tidied(light.table))
+    assert lists(light.table) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("logRetentionDuration", CHOSEN), ("logRetentionDuration", "2 moons"), ("enableExpiredLogCleanup", "false")],
+)
+def test_a_longer_retention_of_the_log_that_somebody_chose_holds(light: LightTable, name: str, value: str) -> None:
+    DeltaTable(light.table.uri).alter.set_table_properties({f"delta.{name}": value})
+    for _ in range(25):
+        light.commit()
+    grow_older(light.table, VERY_OLD)
+    tidied(light.table)
+    assert light.table.entry(0) is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "age"),
+    [
+        ("interval 1 minute", RETENTION),
+        ("interval 7 days", timedelta(days=7)),
+        ("1 WEEK", timedelta(days=7)),
+        ("interval 3 days 12 hours", timedelta(days=3, hours=12)),
+        ("interval 99999999999999 days", FOREVER),
+        ("interval 2 months", FOREVER),
+        ("", FOREVER),
+    ],
+)
+def test_files_that_no_commit_named_stay_for_as_long_as_the_tables_property_says(value: str, age: timedelta) -> None:
+    assert ages_of({"delta.deletedFileRetentionDuration": value}).unnamed == age
+
+
+def test_a_table_with_a_longer_retention_is_searched_for_files_that_no_commit_named(light: LightTable) -> None:
+    light.commit()
+    DeltaTable(light.table.uri).alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 7 days"})
+    some = sorted(data_files(light.table))[0]
+    orphans = []
+    for name, days in (("a", 6), ("b", 8)):
+        path = f"{some.rpartition('/')[0]}/{name * 32}.parquet"
+        light.table.storage.write_durably(f"{light.table.root}/{path}", [b"PAR1"])
+        info = light.table.storage.stat(f"{light.table.root}/{path}")
+        move_back(light.table.storage, info.path, info.mtime_ms, timedelta(days=days).total_seconds())
+        orphans.append(path)
+    young, old = orphans
+    assert tidied(light.table) == [old]
+    assert vacuum(light.table.uri) == 0
+    assert young in data_files(light.table)
 
 
 # The log

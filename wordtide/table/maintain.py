@@ -17,13 +17,13 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from wordtide.batch import DataFile
 from wordtide.errors import SourceUnavailable, WordtideError
-from wordtide.table.ages import RETENTION, STALE_PLAN
+from wordtide.table.ages import STALE_PLAN
 from wordtide.table.commit import WordCounts
 from wordtide.table.files import ROWS_A_FILE, utc_now, write_merged
-from wordtide.table.handles import open_handle
 from wordtide.table.panics import panics_as_errors
 from wordtide.table.replaced import write_lists
 from wordtide.table.schema import BATCH_SCHEMA, COUNT_SCHEMA, PARTITION_BY, SCHEMA
+from wordtide.table.upkeep import full_vacuum
 
 log = logging.getLogger("wordtide")
 
@@ -161,7 +161,5 @@ def _replace(handle: DeltaTable, old: Sequence[LiveFile], new: Sequence[DataFile
 
 
 def vacuum(uri: str) -> int:
-    """Delete files no version of the last two days names, orphans of killed attempts included; return how many."""
-    hours = int(RETENTION.total_seconds() // 3600)
-    # The default, lite, reads the log only and never finds an orphan.
-    return len(open_handle(uri).vacuum(hours, dry_run=False, full=True))
+    """Delete files that no version of the last two days, or of a longer retention, names; return how many."""
+    return len(full_vacuum(uri, dry_run=False))

@@ -10,13 +10,13 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from urllib.parse import unquote
 
 from wordtide.storage import Storage
-from wordtide.table.ages import SNAPSHOT_AGE
+from wordtide.table.ages import Ages
 from wordtide.table.deltalog import DeltaLog
 
 FOLDER = "_upkeep"
@@ -34,11 +34,13 @@ class ReplacedFiles:
         version: The version that removes the files.
         added: The files that the same commit adds, by which it is recognised; empty where it is known to be there.
         removed: The files that nobody needs once the commit is old enough.
+        written_ms: When the list was written, right before the commit (ms since the epoch).
     """
 
     version: int
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    written_ms: int
 
 
 class Fate(StrEnum):
@@ -79,27 +81,27 @@ def read_lists(storage: Storage, root: str) -> Iterator[tuple[str, ReplacedFiles
     if not storage.exists(folder):
         return
     found = sorted(
-        (file.path, file.length, int(match[1]))
+        (file.path, file.length, int(match[1]), file.mtime_ms)
         for file in storage.list_files(folder)
         if (match := _NAME.fullmatch(file.path.rpartition("/")[2]))
     )
-    contents = storage.read_small([(path, length) for path, length, _ in found])
-    for (path, _, version), content in zip(found, contents, strict=True):
+    contents = storage.read_small([(path, length) for path, length, _, _ in found])
+    for (path, _, version, written_ms), content in zip(found, contents, strict=True):
         if isinstance(content, bytes):
             part = json.loads(content)
-            yield path, ReplacedFiles(version, tuple(part["added"]), tuple(part["removed"]))
+            yield path, ReplacedFiles(version, tuple(part["added"]), tuple(part["removed"]), written_ms)
 
 
-def is_young(one: ReplacedFiles, log: DeltaLog, now: datetime) -> bool:
+def is_young(one: ReplacedFiles, log: DeltaLog, now: datetime, ages: Ages) -> bool:
     """Return whether a list waits, whoever's commit its version is."""
     if one.version > log.newest:
         return True
-    age = log.ages.get(one.version)
-    return age is not None and age > _bound_ms(now)
+    # An entry that left the log shows no age, for files may be kept for longer; the list was written right before it.
+    return log.ages.get(one.version, one.written_ms) > _bound_ms(now, ages.replaced)
 
 
 def fate(
-    one: ReplacedFiles, actions: Sequence[Mapping[str, Any]] | None, known: Collection[str], now: datetime
+    one: ReplacedFiles, actions: Sequence[Mapping[str, Any]] | None, known: Collection[str], now: datetime, ages: Ages
 ) -> Fate:
     """Return what becomes of a list that is not young.
 
@@ -108,16 +110,17 @@ def fate(
         actions: Those of the version's entry in the log; None where there is no such entry any more.
         known: Paths that were committed for sure: live files, and what other lists remove.
         now: The time (UTC).
+        ages: The table's.
     """
     ours = not one.added or any(path in known for path in one.added)
     if actions is None:
-        # An entry leaves the log once it is older than any snapshot.
+        # An entry leaves the log once it is older than any snapshot; see `is_young`.
         return Fate.DUE if ours else Fate.UNKNOWN
     if not ours and not any(unquote(action.get("add", {}).get("path", "")) in one.added for action in actions):
         return Fate.VOID
     removed_ms = (action["remove"].get("deletionTimestamp") or 0 for action in actions if "remove" in action)
-    return Fate.OPEN if max(removed_ms, default=0) > _bound_ms(now) else Fate.DUE
+    return Fate.OPEN if max(removed_ms, default=0) > _bound_ms(now, ages.replaced) else Fate.DUE
 
 
-def _bound_ms(now: datetime) -> float:
-    return (now - SNAPSHOT_AGE).timestamp() * 1000
+def _bound_ms(now: datetime, age: timedelta) -> float:
+    return (now - age).timestamp() * 1000

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
+from math import ceil
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,7 +22,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from wordtide.errors import WordtideError
-from wordtide.table.ages import LOG_OVERDUE, RETENTION
+from wordtide.table.ages import RETENTION, Ages, ages_of
 from wordtide.table.commit import WordCounts
 from wordtide.table.deltalog import DeltaLog
 from wordtide.table.files import utc_now
@@ -110,17 +111,21 @@ def tidy(table: WordCounts, delete: Delete) -> None:
     if not table.storage.exists(folder):
         return
     deltalog = DeltaLog.of(table.storage.list_files(folder))
-    delete_replaced(table, deltalog, delete)
-    for path in deltalog.expired(utc_now(), LOG_OVERDUE):
+    handle = table.open()
+    if handle is None:
+        return
+    ages = ages_of(handle.metadata().configuration)
+    delete_replaced(table, deltalog, ages, delete)
+    for path in deltalog.expired(utc_now(), ages.log):
         delete(path)
     delete_unnamed(table, delete)
 
 
-def delete_replaced(table: WordCounts, deltalog: DeltaLog, delete: Delete) -> None:
+def delete_replaced(table: WordCounts, deltalog: DeltaLog, ages: Ages, delete: Delete) -> None:
     """Delete the files of compactions' lists whose time has come, and then the lists."""
     now = utc_now()
     lists = list(read_lists(table.storage, table.root))
-    waiting = [(path, one) for path, one in lists if not is_young(one, deltalog, now)]
+    waiting = [(path, one) for path, one in lists if not is_young(one, deltalog, now, ages)]
     handle = table.open() if waiting else None
     if handle is None:
         return
@@ -128,7 +133,7 @@ def delete_replaced(table: WordCounts, deltalog: DeltaLog, delete: Delete) -> No
     live = _live_paths(handle)
     for place, one in waiting:
         known = live.union(*(other.removed for path, other in lists if path != place))
-        match fate(one, _actions(table, one.version), known, now):
+        match fate(one, _actions(table, one.version), known, now, ages):
             case Fate.OPEN:
                 continue
             case Fate.DUE:
@@ -160,11 +165,18 @@ def delete_unnamed(table: WordCounts, delete: Delete) -> None:
 
 
 def unnamed(uri: str) -> list[str]:
-    """Return the files, relative to the table, that no commit of the last `RETENTION` names and that are as old."""
-    hours = int(RETENTION.total_seconds() // 3600)
+    """Return the files, relative to the table, that no commit of the last `Ages.unnamed` names and that are as old."""
     with panics_as_errors():
-        # The default, lite, reads the log only and never finds an orphan.
-        return [unquote(path) for path in open_handle(uri).vacuum(hours, dry_run=True, full=True)]
+        return [unquote(path) for path in full_vacuum(uri, dry_run=True)]
+
+
+def full_vacuum(uri: str, *, dry_run: bool) -> list[str]:
+    """Find, or delete, the files that no version of the last `Ages.unnamed` names; return their encoded paths."""
+    handle = open_handle(uri)
+    hours = ceil(ages_of(handle.metadata().configuration).unnamed / timedelta(hours=1))
+    # The age is decided here: delta-rs takes a property that it cannot read for a week, and refuses less. And its
+    # default, lite, reads the log only and never finds an orphan.
+    return handle.vacuum(hours, dry_run=dry_run, enforce_retention_duration=False, full=True)
 
 
 def _age(table: WordCounts, path: str) -> timedelta:

@@ -28,6 +28,7 @@ from wordtide.storage.hdfs import HdfsStorage
 from wordtide.table.commit import WordCounts, after_commit
 from wordtide.table.files import utc_now, write_counts
 from wordtide.table.ledger import Ledger
+from wordtide.table.replaced import read_lists
 from wordtide.table.schema import COUNT_SCHEMA, PARTITION_BY, SCHEMA
 from wordtide.wiring import open_table
 
@@ -121,7 +122,7 @@ class LightTable:
 
 
 def grow_older(table: WordCounts, seconds: float) -> None:
-    """Move the times of a table's log back: mtimes of its files, and when it says that files were removed."""
+    """Move the times of a table's log and of its compactions' lists back: mtimes, and when files were removed."""
     storage = table.storage
     listed = storage.list_files(f"{table.root}/_delta_log")
     newest = max((f.path for f in listed if f.path.endswith(".checkpoint.parquet")), default="")
@@ -129,6 +130,8 @@ def grow_older(table: WordCounts, seconds: float) -> None:
         if file.path.endswith(".json") or file.path == newest:
             _rewrite(storage, file.path, file.length, seconds)
         move_back(storage, file.path, file.mtime_ms, seconds)
+    for path, one in read_lists(storage, table.root):
+        move_back(storage, path, one.written_ms, seconds)
 
 
 def move_back(storage: Storage, path: str, mtime_ms: int, seconds: float) -> None:
