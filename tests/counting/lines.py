@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -93,16 +94,19 @@ untimed = settings(deadline=None)
 lines = st.lists(line, min_size=1, max_size=30)
 
 
-def as_counter(counted: Counted) -> Counter[str]:
-    """What the kernel counted, after checking what holds for every result."""
-    counted.word.validate(full=True)
-    counted.count.validate(full=True)
-    words = counted.word.to_pylist()
-    assert len(set(words)) == len(words)
-    counts = counted.count.to_pylist()
-    assert all(count > 0 for count in counts)
-    assert counted.words == sum(counts)
-    return Counter(dict(zip(words, counts, strict=True)))
+def as_counter(parts: Iterable[Counted]) -> Counter[str]:
+    """What the kernel counted, after checking what holds for every part."""
+    summed = Counter[str]()
+    for counted in parts:
+        counted.word.validate(full=True)
+        counted.count.validate(full=True)
+        words = counted.word.to_pylist()
+        assert len(set(words)) == len(words)
+        counts = counted.count.to_pylist()
+        assert all(count > 0 for count in counts)
+        assert counted.words == sum(counts)
+        summed.update(dict(zip(words, counts, strict=True)))
+    return summed
 
 
 def expected(tokenizer: Tokenizer, many: list[bytes]) -> Counter[str]:

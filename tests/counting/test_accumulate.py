@@ -88,7 +88,8 @@ def test_result_is_the_sorted_sum_within_any_limits(limits: Limits, parts: list[
 def test_counted_texts_are_summed_by_window(limits: Limits, texts: list[tuple[int, list[str]]]) -> None:
     with Accumulator(limits) as sums:
         for window, some in texts:
-            sums.add(window, count_words(" ".join(some).encode(), True))
+            for counted in count_words(" ".join(some).encode(), True):
+                sums.add(window, counted)
         found = rows(list(sums.result()), limits)
         assert list(found.items()) == list(
             totals([[(window, word, 1) for word in some] for window, some in texts]).items()

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import accumulate, chain, count
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -49,20 +49,20 @@ _Key = tuple[int, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds the accumulator's memory (about 150 bytes a row and three times the words' bytes at the peak).
+    """What bounds the accumulator's memory (about 80 bytes a row and twice the words' bytes at the peak).
 
     Attributes:
         rows: Rows held in memory before they are summed.
         bytes: Bytes of their words.
         batch_rows: Rows of a batch in a file and in the result; the merge holds one batch of each run.
         batch_bytes: Bytes of a batch's words, unless a single word has more.
-        runs: Files merged at once.
+        runs: Files merged at once; fewer if their batches have more than `bytes` together, but at least two.
     """
 
-    rows: int = 4_000_000
-    bytes: int = 256 << 20
-    batch_rows: int = 1 << 17
-    batch_bytes: int = 4 << 20
+    rows: int = 2_000_000
+    bytes: int = 48 << 20
+    batch_rows: int = 1 << 15
+    batch_bytes: int = 1 << 20
     runs: int = 32
 
 
@@ -193,10 +193,9 @@ class Accumulator:
 
     def _result(self) -> Iterator[pa.RecordBatch]:
         last = _summed(self._parts)
-        self._parts.clear()
         runs = list(chain.from_iterable(self._runs))
-        while len(runs) > self._limits.runs:
-            runs = [*runs[self._limits.runs :], self._merge(runs[: self._limits.runs])]
+        while (several := self._at_once(runs)) < len(runs):
+            runs = [*runs[several:], self._merge(runs[:several])]
             self._runs = [runs]
         for rows in _merged([last.batches(self._limits), *(run.batches() for run in runs)]):
             for batch in rows.batches(self._limits):
@@ -215,7 +214,6 @@ class Accumulator:
     def _fold(self) -> None:
         """Sum what is in memory; what is still large, so that summing it again would soon be due, goes to a file."""
         run = _summed(self._parts)
-        self._parts.clear()
         if len(run) > self._limits.rows // 2 or run.size() > self._limits.bytes // 2:
             self._keep(_Run.write(run.batches(self._limits), self._directory), 0)
             run = _NO_ROWS
@@ -226,10 +224,15 @@ class Accumulator:
         if level == len(self._runs):
             self._runs.append([])
         self._runs[level].append(run)
-        if len(self._runs[level]) >= self._limits.runs:
+        if len(self._runs[level]) >= self._limits.runs or self._at_once(self._runs[level]) < len(self._runs[level]):
             merged = self._merge(self._runs[level])
             self._runs[level] = []
             self._keep(merged, level + 1)
+
+    def _at_once(self, runs: list[_Run]) -> int:
+        """How many of the first of these may be merged at once: of each a batch is held."""
+        held = accumulate(run.widest for run in runs[: self._limits.runs])
+        return max(min(2, len(runs)), sum(size <= self._limits.bytes for size in held))
 
     def _merge(self, runs: list[_Run]) -> _Run:
         batches = chain.from_iterable(rows.batches(self._limits) for rows in _merged([run.batches() for run in runs]))
@@ -240,21 +243,28 @@ class Accumulator:
 
 
 class _Run:
-    """Sorted rows, each window and word once, in a file without a name."""
+    """Sorted rows, each window and word once, in a file without a name.
 
-    def __init__(self, file: IO[bytes]) -> None:
+    Attributes:
+        widest: Bytes of the words of the batch that has most.
+    """
+
+    def __init__(self, file: IO[bytes], widest: int) -> None:
         self._file = file
+        self.widest = widest
 
     @classmethod
     def write(cls, batches: Iterable[_Rows], directory: Path | None) -> _Run:
+        widest = 0
         with ExitStack() as undo:
             file = undo.enter_context(TemporaryFile(dir=directory))
             with pa.ipc.new_stream(file, _RUN_SCHEMA) as writer:
                 for rows in batches:
                     writer.write_batch(_run_batch(rows))
+                    widest = max(widest, rows.size())
             file.flush()
             undo.pop_all()
-        return cls(file)
+        return cls(file, widest)
 
     def batches(self) -> Iterator[_Rows]:
         self._file.seek(0)
@@ -291,55 +301,109 @@ def _result_batch(rows: _Rows) -> pa.RecordBatch:
 
 
 def _joined(parts: list[_Rows]) -> _Rows:
-    """All rows one after the other, with eight bytes of room behind the words."""
-    offsets = np.zeros(sum(map(len, parts)) + 1, np.int64)
+    """All rows one after the other, with eight bytes of room behind the words. `parts` is empty afterwards."""
+    size = sum(map(len, parts))
+    window, count, offsets = np.empty(size, np.int64), np.empty(size, np.int64), np.zeros(size + 1, np.int64)
     data = np.zeros(sum(part.size() for part in parts) + 8, np.uint8)
     row = at = 0
-    for part in parts:
-        np.add(part.offsets[1:], at - int(part.offsets[0]), out=offsets[row + 1 : row + 1 + len(part)])
-        row += len(part)
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        end = row + len(part)
+        window[row:end], count[row:end] = part.window, part.count
+        np.add(part.offsets[1:], at - int(part.offsets[0]), out=offsets[row + 1 : end + 1])
         data[at : at + part.size()] = part.data[part.offsets[0] : part.offsets[-1]]
+        row = end
         at += part.size()
-    window = np.concatenate([part.window for part in parts])
-    return _Rows(window, offsets, data, np.concatenate([part.count for part in parts]))
+    return _Rows(window, offsets, data, count)
 
 
 def _summed(parts: list[_Rows]) -> _Rows:
-    """The rows of all parts in order, equal ones added up, those whose sum is 0 left out.
+    """The rows of all parts in order, equal ones added up, those whose sum is 0 left out. `parts` is empty afterwards.
 
     A most-significant-digit radix sort with large digits, in a third of the time of sorting strings. The first digit is
     the window and a few bytes of the word, with the row's number below it in one integer, which spares an argsort.
     Blocks of what is then in coarse order are finished one by one, so that their working arrays are small.
     """
     if not any(map(len, parts)):
+        parts.clear()
         return _NO_ROWS
     rows = _joined(parts)
-    number_bits = len(rows).bit_length()
-    rank = _dense(rows.window)
-    # At least two bytes, as neither the rows nor the windows among them are more than the limit allows.
-    known = min(7, (64 - number_bits - int(rank.max()).bit_length()) // 8)
-    packed = _next_bytes(rows, rows.offsets[:-1], np.diff(rows.offsets)) >> np.uint64(64 - 8 * known)
-    packed |= rank.astype(np.uint64) << np.uint64(8 * known)
-    packed <<= np.uint64(number_bits)
-    packed |= np.arange(len(rows), dtype=np.uint64)
-    packed.sort()
-    chosen: list[_Ints] = []
-    sums: list[_Ints] = []
-    begin = 0
-    while begin < len(rows):
-        end = _end_of_block(packed, begin, number_bits)
-        block = packed[begin:end]
-        digit = block >> np.uint64(number_bits)
-        row = (block & np.uint64((1 << number_bits) - 1)).astype(np.int64)
-        fresh = _finish(rows, row, digit[1:] != digit[:-1], known)
+    chosen, sums = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+    filled = 0
+    for row, differs, known in _coarse(rows):
+        fresh = _finish(rows, row, differs, known)
         first = np.flatnonzero(fresh)
         total = np.add.reduceat(rows.count[row], first)
-        chosen.append(row[first[total != 0]])
-        sums.append(total[total != 0])
+        left = total != 0
+        end = filled + int(np.count_nonzero(left))
+        chosen[filled:end], sums[filled:end] = row[first[left]], total[left]
+        filled = end
+    word = _large_binary(rows).take(int64s(chosen[:filled]))
+    return _rows(rows.window[chosen[:filled]], word, int64s(sums[:filled].copy()))
+
+
+_Block = tuple[_Ints, _Bools, int]
+"""Rows' numbers in coarse order, whether the 2nd, 3rd … differs from the one before as far as is known, and how many
+bytes of the words that is."""
+
+
+def _coarse(rows: _Rows) -> Iterator[_Block]:
+    """Rows in order as far as window and first bytes, block by block."""
+    number_bits = len(rows).bit_length()
+    windows = _distinct(rows.window)
+    # At least two bytes, as neither the rows nor the windows among them are more than the limit allows.
+    known = min(7, (64 - number_bits - (len(windows) - 1).bit_length()) // 8)
+    packed = np.empty(len(rows), np.uint64)
+    for begin in range(0, len(rows), _BLOCK_ROWS):
+        block = slice(begin, min(begin + _BLOCK_ROWS, len(rows)))
+        digit = _next_bytes(rows, rows.offsets[:-1][block], np.diff(rows.offsets[begin : block.stop + 1]))
+        digit >>= np.uint64(64 - 8 * known)
+        if len(windows) > 1:
+            digit |= np.searchsorted(windows, rows.window[block]).astype(np.uint64) << np.uint64(8 * known)
+        packed[block] = digit << np.uint64(number_bits) | np.arange(begin, block.stop, dtype=np.uint64)
+    return _blocks(rows, packed, number_bits, known, None)
+
+
+def _blocks(rows: _Rows, packed: _Keys, number_bits: int, known: int, numbers: _Ints | None) -> Iterator[_Block]:
+    """Sort digits with a place below each, and cut them into blocks.
+
+    Too many rows with one digit are sorted by the bytes behind it.
+
+    Args:
+        rows: From `_joined`.
+        packed: The digits, each above `number_bits` bits of a place.
+        number_bits: See `packed`.
+        known: With these digits so many bytes of the words are known.
+        numbers: The row at each place; None: the place itself.
+    """
+    packed.sort()
+    begin = 0
+    while begin < len(packed):
+        end = _end_of_block(packed, begin, number_bits)
+        row = (packed[begin:end] & np.uint64((1 << number_bits) - 1)).astype(np.int64)
+        if numbers is not None:
+            row = numbers[row]
+        if len(row) <= 2 * _BLOCK_ROWS or known >= 8 * _DEPTH:
+            digit = packed[begin:end] >> np.uint64(number_bits)
+            yield row, digit[1:] != digit[:-1], known
+        else:
+            yield from _blocks(rows, *_finer(rows, row, known), row)
         begin = end
-    all_chosen = np.concatenate(chosen)
-    word = _large_binary(rows).take(int64s(all_chosen))
-    return _rows(rows.window[all_chosen], word, int64s(np.concatenate(sums)))
+
+
+def _finer(rows: _Rows, row: _Ints, known: int) -> tuple[_Keys, int, int]:
+    """The digits of rows that are equal so far, with their bits and what is known then; see `_blocks`."""
+    number_bits = len(row).bit_length()
+    more = min(8, (64 - number_bits) // 8)
+    packed = np.empty(len(row), np.uint64)
+    for begin in range(0, len(row), _BLOCK_ROWS):
+        at = row[begin : begin + _BLOCK_ROWS]
+        start = rows.offsets[at] + known
+        digit = _next_bytes(rows, start, rows.offsets[at + 1] - start) >> np.uint64(64 - 8 * more)
+        packed[begin : begin + len(at)] = digit << np.uint64(number_bits)
+    packed |= np.arange(len(row), dtype=np.uint64)
+    return packed, number_bits, known + more
 
 
 def _end_of_block(packed: _Keys, begin: int, number_bits: int) -> int:
@@ -407,11 +471,9 @@ def _next_bytes(rows: _Rows, begin: _Ints, left: _Ints) -> _Keys:
     return loaded & _HEADS.take(left, mode="clip")
 
 
-def _dense(values: _Ints) -> _Ints:
-    """Each value's rank among the distinct ones."""
-    if (values == values[0]).all():
-        return np.zeros(len(values), np.int64)
-    return np.unique(values, return_inverse=True)[1]
+def _distinct(values: _Ints) -> _Ints:
+    """The distinct values in order."""
+    return values[:1] if (values == values[0]).all() else np.unique(values)
 
 
 def _merged(sources: list[Iterator[_Rows]]) -> Iterator[_Rows]:

@@ -31,6 +31,15 @@ operating system: its page faults cost as much as the work itself."""
 
 _MAX_BYTES = 2**31 - 1  # Arrow's 32-bit offsets end here
 
+# So many words of a kind are gathered before they are counted, because what counts them holds so many bytes a word:
+_SHORT_WORDS = 6_000_000  # 8. Ordinary texts have fewer, and each is counted at once.
+_SLICE_WORDS = 1 << 19  # 70. Of the short ones, when they are in order.
+_PAIRS = 1 << 19  # 110
+_TOKENS = 1 << 18  # 200, and their bytes three times
+_TOKEN_BYTES = 8 << 20
+_JOINED_BYTES = 1 << 20
+"""Up to here all words of a text are one part: each part costs what adds it up a few calls."""
+
 # _MASKS[n] keeps the first n bytes of a little-endian integer; longer words become 0 and are counted elsewhere.
 _MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)] + [0], np.uint64)
 
@@ -40,12 +49,12 @@ _Keys = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The words of a text and how often each occurs.
+    """Some words of a text and how often each occurs.
 
     Attributes:
         word: Distinct words, in no order.
         count: How often each occurs, beside `word`.
-        words: All words of the text: the sum of `count`.
+        words: The sum of `count`.
     """
 
     word: pa.StringArray
@@ -53,56 +62,79 @@ class Counted:
     words: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """The words of a text by length.
-
-    Attributes:
-        empty: How many are empty.
-        short: Those of 1 to 8 bytes, as zero-padded integers, and zeros for all others.
-        low: The first eight bytes of those of 9 to 16, and in `high` the others, zero-padded.
-        high: See `low`.
-        bounds: Where each of the others begins and ends: start, end, start, end …
-    """
-
-    empty: int
-    short: _Keys
-    low: _Keys
-    high: _Keys
-    bounds: _Ints
-
-
-def count_words(text: bytes, keep_empty: bool) -> Counted:
+def count_words(text: bytes, keep_empty: bool) -> Iterator[Counted]:
     """Count the words between the spaces of a text.
 
     Args:
         text: Valid UTF-8 in which 0x20 separates words, as `Tokenizer.normalise` returns it; best `CHUNK_BYTES` long.
         keep_empty: Count the empty strings between, before and after separators, as `str.split(" ")` returns them.
 
-    Returns:
-        Each distinct word once.
+    Yields:
+        Parts of the count, each of words of one kind; a dense text has a word in several of them. Beside the text and
+        what was yielded some 100 MB are held at most, and copies of the longest word.
 
     Raises:
         ValueError: The text is longer than Arrow's 32-bit offsets reach (2 GB); the caller has to cut it at a space.
     """
     if len(text) <= TINY_BYTES:
-        return _count_tiny(text, keep_empty)
+        yield _count_tiny(text, keep_empty)
+        return
     if len(text) > _MAX_BYTES:
         raise ValueError(f"a text of {len(text)} bytes is too long to be counted at once: cut it at a space")
-    found = _find(text)
-    parts: list[tuple[pa.StringArray, _Ints]] = []
-    if keep_empty and found.empty:
-        parts.append((strings(np.array([0, 0], np.int32), b""), np.array([found.empty])))
-    if len(found.short):
-        parts.append(_count_short(found.short))
-    if len(found.low):
-        parts.append(_count_pairs(found.low, found.high))
-    if len(found.bounds):
-        parts.append(_count_tokens(text, found.bounds))
-    if not parts:
-        return Counted(strings(np.array([0], np.int32), b""), int64s(np.empty(0, np.int64)), 0)
-    count = np.concatenate([count for _, count in parts])
-    return Counted(pa.concat_arrays([word for word, _ in parts]), int64s(count), int(count.sum()))
+    as_integers = b"\0" not in text
+    # As many as there can be words; pages that are never written to cost nothing.
+    short = np.empty(min(len(text) + 1, _SHORT_WORDS + _BLOCK_BYTES) if as_integers else 0, np.uint64)
+    pairs = np.empty((2, min(len(text) // 10 + 1, _PAIRS + _BLOCK_BYTES)), np.uint64)
+    bounds: list[_Ints] = []
+    empty = shorts = paired = tokens = token_bytes = 0
+    for loads, starts, ends, base in _blocks(text):
+        lengths = ends - starts
+        empty += len(lengths) - int(np.count_nonzero(lengths))
+        if as_integers:
+            room = short[shorts : shorts + len(starts)]
+            np.bitwise_and(loads[starts], _MASKS.take(lengths, mode="clip"), out=room)
+            shorts += len(starts)
+            rest = np.flatnonzero(lengths > 8)
+            middle = rest[lengths[rest] <= 16]
+            end = paired + len(middle)
+            pairs[0, paired:end] = loads[starts[middle]]
+            pairs[1, paired:end] = loads[starts[middle] + 8] & _MASKS[lengths[middle] - 8]
+            paired = end
+            rest = rest[lengths[rest] > 16]
+        else:
+            rest = np.flatnonzero(lengths)
+        if len(rest):
+            bounds.append(np.stack((starts[rest] + base, ends[rest] + base), axis=1).ravel())
+            tokens += len(rest)
+            token_bytes += int(lengths[rest].sum())
+        if shorts >= _SHORT_WORDS:
+            yield from _count_short(short[:shorts])
+            shorts = 0
+        if paired >= _PAIRS:
+            yield _count_pairs(pairs[0, :paired], pairs[1, :paired])
+            paired = 0
+        if tokens >= _TOKENS or token_bytes >= _TOKEN_BYTES:
+            yield _count_tokens(text, np.concatenate(bounds))
+            bounds.clear()
+            tokens = token_bytes = 0
+    yield from _rest(text, short[:shorts], pairs[:, :paired], bounds, empty if keep_empty else 0)
+
+
+def _rest(text: bytes, short: _Keys, pairs: _Keys, bounds: list[_Ints], empty: int) -> Iterator[Counted]:
+    """Count what was gathered last: of most texts everything."""
+    parts: list[Counted] = []
+    if len(text) <= _JOINED_BYTES:
+        parts.extend(_count_short(short))
+    else:
+        yield from _count_short(short)
+    if pairs.shape[1]:
+        parts.append(_count_pairs(pairs[0], pairs[1]))
+    if bounds:
+        parts.append(_count_tokens(text, np.concatenate(bounds)))
+    if empty:
+        parts.append(Counted(strings(np.array([0, 0], np.int32), b""), int64s(np.array([empty])), empty))
+    if parts:
+        yield _joined(parts)
 
 
 def strings(offsets: npt.NDArray[np.int32], data: bytes | npt.NDArray[np.uint8]) -> pa.StringArray:
@@ -129,31 +161,6 @@ def _count_tiny(text: bytes, keep_empty: bool) -> Counted:
     return Counted(strings(offsets, b"".join(counter)), int64s(count), int(count.sum()))
 
 
-def _find(text: bytes) -> _Found:
-    as_integers = b"\0" not in text
-    # As many as there can be words; pages that are never written to cost nothing.
-    short = np.empty(len(text) + 1 if as_integers else 0, np.uint64)
-    low, high, bounds = [short[:0]], [short[:0]], [np.empty(0, np.int64)]
-    empty = filled = 0
-    for loads, starts, ends, base in _blocks(text):
-        lengths = ends - starts
-        empty += len(lengths) - int(np.count_nonzero(lengths))
-        if as_integers:
-            room = short[filled : filled + len(starts)]
-            np.bitwise_and(loads[starts], _MASKS.take(lengths, mode="clip"), out=room)
-            filled += len(starts)
-            rest = np.flatnonzero(lengths > 8)
-            middle = rest[lengths[rest] <= 16]
-            low.append(loads[starts[middle]])
-            high.append(loads[starts[middle] + 8] & _MASKS[lengths[middle] - 8])
-            rest = rest[lengths[rest] > 16]
-        else:
-            rest = np.flatnonzero(lengths)
-        if len(rest):
-            bounds.append(np.stack((starts[rest] + base, ends[rest] + base), axis=1).ravel())
-    return _Found(empty, short[:filled], np.concatenate(low), np.concatenate(high), np.concatenate(bounds))
-
-
 def _blocks(text: bytes) -> Iterator[tuple[_Keys, _Ints, _Ints, int]]:
     """Where words begin and end, block by block.
 
@@ -164,7 +171,7 @@ def _blocks(text: bytes) -> Iterator[tuple[_Keys, _Ints, _Ints, int]]:
     # Loads reach beyond a word. So the last words, and only they, are copied to where there is room behind them; a
     # separator goes behind the last one.
     cut = text.rfind(b" ", 0, max(len(text) - 24, 0)) + 1
-    tail = text[cut:] + b" " + bytes(16)
+    tail = b"".join((memoryview(text)[cut:], b" ", bytes(16)))
     for buffer, size, base in ((text, cut, 0), (tail, len(tail) - 16, cut)):
         if not size:
             continue
@@ -200,14 +207,28 @@ def _words_of(keys: _Keys) -> pa.StringArray:
     return strings(offsets, table[used])
 
 
-def _count_short(keys: _Keys) -> tuple[pa.StringArray, _Ints]:
+def _joined(parts: list[Counted]) -> Counted:
+    count = np.concatenate([integers(part.count) for part in parts])
+    return _counted(pa.concat_arrays([part.word for part in parts]), count)
+
+
+def _counted(word: pa.StringArray, count: _Ints) -> Counted:
+    return Counted(word, int64s(count), int(count.sum()))
+
+
+def _count_short(keys: _Keys) -> Iterator[Counted]:
     """Count words of 1 to 8 bytes; zeros stand for words that are counted elsewhere. Sorts `keys` in place."""
     keys.sort()
-    keys = keys[int(np.searchsorted(keys, 1)) :]
-    if not len(keys):
-        return strings(np.array([0], np.int32), b""), np.empty(0, np.int64)
-    first, count = _runs(keys[1:] != keys[:-1])
-    return _words_of(keys[first]), count
+    begin = int(np.searchsorted(keys, 1))
+    while begin < len(keys):
+        end = len(keys)
+        if end - begin > _SLICE_WORDS:
+            # Behind the last of equal words.
+            end = int(np.searchsorted(keys, keys[begin + _SLICE_WORDS], "right"))
+        part = keys[begin:end]
+        first, count = _runs(part[1:] != part[:-1])
+        yield _counted(_words_of(part[first]), count)
+        begin = end
 
 
 def _mix(low: _Keys, high: _Keys) -> _Keys:
@@ -217,7 +238,7 @@ def _mix(low: _Keys, high: _Keys) -> _Keys:
     return mixed * np.uint64(0xBF58476D1CE4E5B9)
 
 
-def _count_pairs(low: _Keys, high: _Keys) -> tuple[pa.StringArray, _Ints]:
+def _count_pairs(low: _Keys, high: _Keys) -> Counted:
     """Count words of 9 to 16 bytes.
 
     Equal words come together by sorting hashes; the row's number rides in the lowest bits, which spares an argsort
@@ -238,10 +259,10 @@ def _count_pairs(low: _Keys, high: _Keys) -> tuple[pa.StringArray, _Ints]:
         low[mixed_up], high[mixed_up] = low[order], high[order]
         differs = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
     first, count = _runs(differs)
-    return _words_of(np.stack((low[first], high[first]), axis=1)), count
+    return _counted(_words_of(np.stack((low[first], high[first]), axis=1)), count)
 
 
-def _count_tokens(text: bytes, bounds: _Ints) -> tuple[pa.StringArray, _Ints]:
+def _count_tokens(text: bytes, bounds: _Ints) -> Counted:
     """Count words of any length and content by Arrow's hash table."""
     # Elements of an Arrow array lie side by side: every other one is what lies between two words.
     buffers = [None, pa.py_buffer(bounds.astype(np.int32)), pa.py_buffer(text)]
@@ -249,4 +270,4 @@ def _count_tokens(text: bytes, bounds: _Ints) -> tuple[pa.StringArray, _Ints]:
     counted = everything.take(int64s(np.arange(0, len(bounds), 2))).value_counts()
     word = counted.field("values")
     string = pa.StringArray.from_buffers(len(word), word.buffers()[1], word.buffers()[2])
-    return string, integers(counted.field("counts"))
+    return _counted(string, integers(counted.field("counts")))

@@ -65,7 +65,8 @@ def count_splits(reader: SplitReader, splits: Sequence[Split], tokenizer: Tokeni
         arrived = clock()
         normal = tokenizer.normalise(stretch.text)
         invalid += normal.invalid
-        counts.add(stretch.window, count_words(normal.text, normal.keep_empty))
+        for counted in count_words(normal.text, normal.keep_empty):
+            counts.add(stretch.window, counted)
         reading += arrived - started
         counting += clock() - arrived
 

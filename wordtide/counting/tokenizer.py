@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from wordtide.reading.text import cut_at_spaces
+
 # The characters str.split() splits on: those of ASCII, and the others as UTF-8, by their first byte.
 _ASCII_BLANKS = bytes([*range(0x09, 0x0E), *range(0x1C, 0x21)])
 _OTHER_BLANKS = "\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
@@ -32,6 +34,9 @@ def _is_word_character(character: str) -> bool:
 # For ASCII texts only: the upper half stays as it is.
 _ASCII_WORDS = bytes(ord(c.lower()) if _is_word_character(c) else 0x20 for c in map(chr, range(128)))
 _ASCII_WORDS += bytes(range(128, 256))
+
+_SLICE_BYTES = 1 << 20
+"""What is not ASCII is rewritten in slices of this size: their copies, up to twenty times as many bytes, are small."""
 
 _SMALL_BYTES = 1 << 14  # up to here decoding costs less than Arrow's validation with its fixed cost
 
@@ -70,18 +75,28 @@ class Tokenizer(StrEnum):
         Returns:
             The text as the kernel counts it. Invalid UTF-8 is replaced as `bytes.decode("utf-8", "replace")` does.
         """
+        keep_empty = self is Tokenizer.SPACE
+        if len(text) <= _SLICE_BYTES or text.isascii() or (self is Tokenizer.SPACE and _is_valid(text)):
+            rewritten, invalid = self._rewritten(text)
+            return Normalised(rewritten, keep_empty, invalid)
+        # A space ends words and invalid sequences alike, so no slice depends on another.
+        slices = [self._rewritten(part) for part in cut_at_spaces(text, _SLICE_BYTES)]
+        joined = b" ".join(part for part, _ in slices)
+        return Normalised(joined, keep_empty, sum(invalid for _, invalid in slices))
+
+    def _rewritten(self, text: bytes) -> tuple[bytes, int]:
+        """Return a text as the kernel counts it, and how many U+FFFD the decoding put in."""
         match self:
             case Tokenizer.SPACE:
-                valid, invalid = _valid_utf8(text)
-                return Normalised(valid, True, invalid)
+                return _valid_utf8(text)
             case Tokenizer.WHITESPACE:
                 valid, invalid = _valid_utf8(text)
-                return Normalised(_blanks_to_spaces(valid), False, invalid)
+                return _blanks_to_spaces(valid), invalid
             case Tokenizer.WORDS:
                 if text.isascii():
-                    return Normalised(text.translate(_ASCII_WORDS), False, 0)
+                    return text.translate(_ASCII_WORDS), 0
                 characters, invalid = _decode(text)
-                return Normalised(_words_to_spaces(characters), False, invalid)
+                return _words_to_spaces(characters), invalid
 
 
 def reference(name: str, line: bytes) -> list[str]:

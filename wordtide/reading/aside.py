@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-LONGEST_LINE = 64 << 20
+LONGEST_LINE = 24 << 20
 """To judge a line it must be held: with a quarantine, longer ones are put aside whatever `larger_than` says."""
 UNDECODABLE = "undecodable: not UTF-8"
 

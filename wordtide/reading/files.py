@@ -27,8 +27,9 @@ TEXT_BYTES = CHUNK_BYTES
 SMALL_BYTES = 1 << 20
 """Files up to this length are read ahead, several at once, and share texts."""
 
-LONGEST_WORD = 64 << 20
-"""Bytes without space or line end that are held in memory; a file with more is no text."""
+LONGEST_WORD = TEXT_BYTES
+"""Bytes without space or line end that are held in memory; a file with more is no text. Counting holds some five copies
+of a word, and summing as many."""
 
 _LISTING_PAYS_ABOVE = 100
 _FIRST_TAIL_BYTES = 64 << 10

@@ -18,6 +18,8 @@ from wordtide.table.schema import BATCH_SCHEMA, COUNT_SCHEMA, PARTITION_BY, SCHE
 
 ROWS_A_FILE = 1 << 20
 """A file is built in memory, so this bounds it (about 20 MB); distinct words have no bound."""
+BYTES_A_FILE = 48 << 20
+"""The same for long words; a file has at least one batch of rows."""
 STAT_CHARACTERS = 32
 """Of longer strings the statistics hold a bound of this many characters, as Delta allows."""
 _LAST_CHARACTER = chr(0x10FFFF)
@@ -54,7 +56,7 @@ def write_counts(
         counts: Record batches sorted by window and word over the whole iterable.
         tag: Distinguishes writers of one attempt (Spark tasks).
     """
-    for index, table in enumerate(_tables_of(counts, ROWS_A_FILE)):
+    for index, table in enumerate(_tables_of(counts)):
         rows = pa.table(
             {
                 "batch": pa.repeat(pa.scalar(number, pa.int64()), len(table)),
@@ -98,16 +100,17 @@ def _parquet(table: pa.Table) -> bytes:
     return content
 
 
-def _tables_of(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+def _tables_of(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
-    size = 0
+    rows = size = 0
     for batch in batches:
         held.append(batch)
-        size += len(batch)
-        if size >= rows:
+        rows += len(batch)
+        size += batch.nbytes
+        if rows >= ROWS_A_FILE or size >= BYTES_A_FILE:
             yield pa.Table.from_batches(held)
-            held, size = [], 0
-    if size:
+            held, rows, size = [], 0, 0
+    if rows:
         yield pa.Table.from_batches(held)
 
 
