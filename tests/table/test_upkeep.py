@@ -200,12 +200,86 @@ def test_files_that_a_restore_brought_back_to_life_stay(light: LightTable) -> No
     assert rows(light.table) == counted
 
 
+def test_files_that_a_restore_brings_back_to_life_during_the_deletes_stay(light: LightTable) -> None:
+    compacted(light)
+    second = compacted(light)
+    version = DeltaTable(light.table.uri).version() - 1
+    grow_older(light.table, OLD)
+    deleted: list[str] = []
+
+    def delete(path: str) -> None:
+        light.table.storage.delete(path)
+        if not deleted:
+            DeltaTable(light.table.uri).restore(version)
+        deleted.append(path)
+
+    tidy(light.table, delete)
+    assert len(deleted) > 1
+    assert second <= live_files(light.table) <= data_files(light.table)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"added": ["kind', b'{"added": []}', b"[1]", b"\xff\0"])
+def test_a_list_that_cannot_be_read_keeps_no_other_and_goes_in_the_end(
+    light: LightTable, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    compacted(light)
+    dead = compacted(light)
+    broken = lists(light.table)[0]
+    light.table.storage.delete(broken)
+    light.table.storage.write_durably(broken, [content])
+    for _ in range(25):
+        light.commit()
+    with caplog.at_level(logging.WARNING, "wordtide"):
+        tidied(light.table)
+        assert broken in lists(light.table)
+        grow_older(light.table, VERY_OLD)
+        assert dead <= set(tidied(light.table))
+        tidied(light.table)
+    assert lists(light.table) == []
+    assert light.table.entry(0) is None
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{broken} cannot be read and is deleted; a vacuum finds the files that it named"
+    ]
+
+
+@pytest.mark.parametrize("failing", ["replaced", "log"])
+def test_what_one_kind_fails_by_keeps_none_of_the_others(
+    light: LightTable, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    dead = compacted(light)
+    for _ in range(25):
+        light.commit()
+    grow_older(light.table, VERY_OLD)
+    really = light.table.storage.delete
+
+    def delete(_storage: object, path: str) -> bool:
+        kind = (
+            "log" if "_delta_log" in path else "replaced" if path.removeprefix(f"{light.table.root}/") in dead else ""
+        )
+        if kind == failing:
+            raise RuntimeError("something that nobody foresaw")
+        return really(path)
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, "wordtide"):
+        patched.setattr(LocalStorage, "delete", delete)
+        upkeep = Upkeep(light.table)
+        for _ in range(2):
+            upkeep.nudge()
+            assert upkeep._thread is not None
+            upkeep._thread.join(60)
+            upkeep._next = 0.0
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == ["something that nobody foresaw"]
+    assert (dead & data_files(light.table) == set()) is (failing != "replaced")
+    assert (light.table.entry(0) is None) is (failing != "log")
+    assert light.table.storage.exists(f"{light.table.root}/{FOLDER}/searched")
+
+
 def test_two_at_once_and_one_that_was_stopped_anywhere_do_no_harm(light: LightTable) -> None:
     dead = compacted(light, 20)
     counted = rows(light.table)
     grow_older(light.table, OLD)
 
-    class Killed(Exception):
+    class Killed(BaseException):
         pass
 
     for allowed in (0, 1, 7):

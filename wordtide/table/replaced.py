@@ -15,6 +15,8 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import unquote
 
+from pydantic import BaseModel
+
 from wordtide.storage import Storage
 from wordtide.table.ages import Ages
 from wordtide.table.deltalog import DeltaLog
@@ -35,12 +37,21 @@ class ReplacedFiles:
         added: The files that the same commit adds, by which it is recognised; empty where it is known to be there.
         removed: The files that nobody needs once the commit is old enough.
         written_ms: When the list was written, right before the commit (ms since the epoch).
+        readable: Whether the list is whole; nothing but its version is known else.
     """
 
     version: int
     added: tuple[str, ...]
     removed: tuple[str, ...]
     written_ms: int
+    readable: bool = True
+
+
+class _List(BaseModel):
+    """What a list holds."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
 
 
 class Fate(StrEnum):
@@ -53,7 +64,7 @@ class Fate(StrEnum):
     VOID = "void"
     """Another commit has the version: what was to be added never will be, and is deleted."""
     UNKNOWN = "unknown"
-    """Nothing shows any more whose commit it was: the list goes, its files are left to the vacuum."""
+    """Nothing shows any more whose commit it was, or it is cut off: it goes, its files are left to the vacuum."""
 
 
 def write_lists(
@@ -88,8 +99,12 @@ def read_lists(storage: Storage, root: str) -> Iterator[tuple[str, ReplacedFiles
     contents = storage.read_small([(path, length) for path, length, _, _ in found])
     for (path, _, version, written_ms), content in zip(found, contents, strict=True):
         if isinstance(content, bytes):
-            part = json.loads(content)
-            yield path, ReplacedFiles(version, tuple(part["added"]), tuple(part["removed"]), written_ms)
+            try:
+                part = _List.model_validate_json(content)
+            except ValueError:
+                yield path, ReplacedFiles(version, (), (), written_ms, readable=False)
+                continue
+            yield path, ReplacedFiles(version, part.added, part.removed, written_ms)
 
 
 def is_young(one: ReplacedFiles, log: DeltaLog, now: datetime, ages: Ages) -> bool:
@@ -112,6 +127,8 @@ def fate(
         now: The time (UTC).
         ages: The table's.
     """
+    if not one.readable:
+        return Fate.UNKNOWN
     ours = not one.added or any(path in known for path in one.added)
     if actions is None:
         # An entry leaves the log once it is older than any snapshot; see `is_young`.

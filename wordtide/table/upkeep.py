@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from math import ceil
 from typing import Any
@@ -19,9 +19,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
-from wordtide.errors import WordtideError
+from wordtide.errors import TableRefused
 from wordtide.table.ages import RETENTION, Ages, ages_of
 from wordtide.table.commit import WordCounts
 from wordtide.table.deltalog import DeltaLog
@@ -38,7 +37,6 @@ SEARCH_EVERY = RETENTION / 8
 """From one search for files that no commit named, which lists the whole table, to the next."""
 FINISH_SECONDS = 1.0
 """What the end of a drain waits for, so that short runs get something done as well."""
-_FAILURES = (WordtideError, DeltaError, OSError, pa.ArrowException)
 
 Delete = Callable[[str], None]
 """Deletes one path, or raises `_Stopped`."""
@@ -81,17 +79,17 @@ class Upkeep:
 
     def _work(self) -> None:
         try:
-            with panics_as_errors():
-                tidy(self._table, self._delete)
+            tidy(self._table, self._delete)
         except _Stopped:
             pass
-        except _FAILURES as error:
+        except ExceptionGroup as failures:
+            reasons = dict.fromkeys(" ".join(str(one).split())[:300] for one in failures.exceptions)
             # Once a drain: a folder that we may not delete from grows, and somebody has to know.
             log.log(
                 logging.INFO if self._warned else logging.WARNING,
                 "table %s: old files were left for later: %s",
                 self._table.uri,
-                " ".join(str(error).split())[:300],
+                "; ".join(reasons),
             )
             self._warned = True
 
@@ -102,37 +100,47 @@ class Upkeep:
 
 
 def tidy(table: WordCounts, delete: Delete) -> None:
-    """Delete what is old enough.
+    """Delete what is old enough: three kinds, and what one fails by keeps none of the others.
 
     Raises:
-        WordtideError: The table's file system does not answer, or refuses.
+        ExceptionGroup: Why some of it was left for later, such as a file system that does not answer or refuses.
     """
-    folder = f"{table.root}/_delta_log"
-    if not table.storage.exists(folder):
-        return
-    deltalog = DeltaLog.of(table.storage.list_files(folder))
+    failures: list[Exception] = []
+    for part in (delete_replaced, delete_log, delete_unnamed):
+        try:
+            with panics_as_errors():
+                part(table, delete)
+        except _Stopped:
+            raise
+        except Exception as error:
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup(f"upkeep of {table.uri}", failures)
+
+
+def delete_log(table: WordCounts, delete: Delete) -> None:
+    """Delete the log entries that nobody needs and delta-rs has left."""
     handle = table.open()
     if handle is None:
         return
-    ages = ages_of(handle.metadata().configuration)
-    delete_replaced(table, deltalog, ages, delete)
-    for path in deltalog.expired(utc_now(), ages.log):
+    for path in _log_of(table).expired(utc_now(), _ages(handle).log):
         delete(path)
-    delete_unnamed(table, delete)
 
 
-def delete_replaced(table: WordCounts, deltalog: DeltaLog, ages: Ages, delete: Delete) -> None:
+def delete_replaced(table: WordCounts, delete: Delete) -> None:
     """Delete the files of compactions' lists whose time has come, and then the lists."""
-    now = utc_now()
     lists = list(read_lists(table.storage, table.root))
-    waiting = [(path, one) for path, one in lists if not is_young(one, deltalog, now, ages)]
-    handle = table.open() if waiting else None
+    handle = table.open() if lists else None
     if handle is None:
         return
+    now, ages, deltalog = utc_now(), _ages(handle), _log_of(table)
+    waiting = [(path, one) for path, one in lists if not is_young(one, deltalog, now, ages)]
+    if not waiting:
+        return
     # Opened after the lists were read: what they remove is not live any more, whatever has been committed since.
-    live = _live_paths(handle)
+    live = _Live(table, handle)
     for place, one in waiting:
-        known = live.union(*(other.removed for path, other in lists if path != place))
+        known = live.paths.union(*(other.removed for path, other in lists if path != place))
         match fate(one, _actions(table, one.version), known, now, ages):
             case Fate.OPEN:
                 continue
@@ -141,6 +149,8 @@ def delete_replaced(table: WordCounts, deltalog: DeltaLog, ages: Ages, delete: D
             case Fate.VOID:
                 unneeded = one.added
             case Fate.UNKNOWN:
+                if not one.readable:
+                    log.warning("%s cannot be read and is deleted; a vacuum finds the files that it named", place)
                 unneeded = ()
         for path in unneeded:
             # A RESTORE brings files back to life.
@@ -149,8 +159,34 @@ def delete_replaced(table: WordCounts, deltalog: DeltaLog, ages: Ages, delete: D
         delete(place)
 
 
+class _Live:
+    """The files that are live now: whatever else was committed is read before the next answer.
+
+    Args:
+        table: The table.
+        handle: A handle of it.
+    """
+
+    def __init__(self, table: WordCounts, handle: DeltaTable) -> None:
+        self._table = table
+        self._take(handle)
+
+    def __contains__(self, path: str) -> bool:
+        if self._table.entry(self._version + 1) is not None:
+            handle = self._table.open()
+            if handle is None:
+                raise TableRefused(f"table {self._table.uri} was deleted meanwhile")
+            self._take(handle)
+        return path in self.paths
+
+    def _take(self, handle: DeltaTable) -> None:
+        self._version, self.paths = handle.version(), _live_paths(handle)
+
+
 def delete_unnamed(table: WordCounts, delete: Delete) -> None:
-    """Delete the files that no commit has named for `RETENTION`; look for them now and then only."""
+    """Delete the files that no commit has named for `RETENTION` or longer; look for them now and then only."""
+    if not table.storage.exists(f"{table.root}/_delta_log"):
+        return
     mark = f"{table.root}/{FOLDER}/searched"
     if _age(table, mark) < SEARCH_EVERY:
         return
@@ -173,7 +209,7 @@ def unnamed(uri: str) -> list[str]:
 def full_vacuum(uri: str, *, dry_run: bool) -> list[str]:
     """Find, or delete, the files that no version of the last `Ages.unnamed` names; return their encoded paths."""
     handle = open_handle(uri)
-    hours = ceil(ages_of(handle.metadata().configuration).unnamed / timedelta(hours=1))
+    hours = ceil(_ages(handle).unnamed / timedelta(hours=1))
     # The age is decided here: delta-rs takes a property that it cannot read for a week, and refuses less. And its
     # default, lite, reads the log only and never finds an orphan.
     return handle.vacuum(hours, dry_run=dry_run, enforce_retention_duration=False, full=True)
@@ -187,19 +223,26 @@ def _age(table: WordCounts, path: str) -> timedelta:
     return abs(timedelta(seconds=utc_now().timestamp() - mtime_ms / 1000))
 
 
+def _ages(handle: DeltaTable) -> Ages:
+    return ages_of(handle.metadata().configuration)
+
+
+def _log_of(table: WordCounts) -> DeltaLog:
+    return DeltaLog.of(table.storage.list_files(f"{table.root}/_delta_log"))
+
+
 def _live_paths(handle: DeltaTable) -> frozenset[str]:
     paths = pa.table(handle.get_add_actions(flatten=True))["path"].to_pylist()
     return frozenset(unquote(path) for path in paths)
 
 
 def _actions(table: WordCounts, version: int) -> list[Mapping[str, Any]] | None:
+    """Return what a version did; None if its entry is gone, or cannot be read (a checkpoint holds the table then)."""
     entry = table.entry(version)
     if entry is None:
         return None
     content = b"".join(table.storage.read_range(entry.path, 0, entry.length))
-    return list(_parsed(content))
-
-
-def _parsed(content: bytes) -> Iterator[Mapping[str, Any]]:
-    for line in content.splitlines():
-        yield json.loads(line)
+    try:
+        return [json.loads(line) for line in content.splitlines()]
+    except ValueError:
+        return None
