@@ -61,7 +61,7 @@ class Standing:
                 },
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not an answer of Dagster ({error})") from None
+            raise ValueError(f"no Dagster answers ({error})") from None
 
     def runs_of(self, servers: frozenset[str]) -> frozenset[str]:
         """Return the unfinished runs that some of these code servers started."""
