@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.support import Place, some_lines
 from wordtide.batch import Batch, FileSplit, Founding, KafkaSplit, Parked, SplitProof, Status
@@ -158,3 +160,95 @@ def test_files_that_take_each_others_names_are_known_by_them_after_a_restart(mov
     assert {path: taken.length for path, taken in ledger.files.items()} == {
         to: lengths[name] for name, to in moves.items()
     }
+
+
+PATHS = ["/l/a", "/l/b", "/l/c", "/l/d"]
+some_paths = st.lists(st.sampled_from(PATHS), min_size=1, unique=True)
+
+
+@st.composite
+def batch_rows(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Any rows of a folder, only that nothing is published under a path that is taken."""
+    ledger, rows = Ledger("t"), [founded_folder()]
+    for number in range(1, draw(st.integers(1, 9)) + 1):
+        status = draw(st.sampled_from([status for status in Status if status is not Status.FOUNDED]))
+        paths = draw(some_paths)
+        details: list[dict[str, str]] = [{} for _ in paths]
+        match status:
+            case Status.PUBLISHED:
+                paths = [path for path in paths if path not in ledger.files]
+            case Status.SETTLED:
+                origins = draw(st.permutations(PATHS))
+                keys = st.sampled_from(["moved_from", "same_as", None])
+                drawn = [(draw(keys), origin) for origin in origins[: len(paths)]]
+                details = [{key: origin} if key else {} for key, origin in drawn]
+            case Status.PUT_AWAY:
+                paths = [path for path in paths if path in ledger.files]
+                details = [{"staged": str(number)} | ({"link": "yes"} if p in ledger.links else {}) for p in paths]
+        splits = [file_split(path, 10 * number, **detail) for path, detail in zip(paths, details, strict=False)]
+        rows.append(folder_row(number, status, *splits))
+        ledger.apply([rows[-1]])
+    return rows
+
+
+def incremental(rows: list[dict[str, Any]]) -> Ledger:
+    ledger = Ledger("t")
+    for row in rows:
+        ledger.apply([row])
+    ledger.last = rows[-1]["batch"]
+    return ledger
+
+
+@settings(max_examples=150, deadline=None)
+@given(batch_rows(), st.data())
+def test_a_ledger_is_the_same_read_at_once_row_by_row_and_caught_up_from_any_batch(
+    rows: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    shuffled = data.draw(st.permutations(rows))
+    cut = data.draw(st.integers(0, len(rows) - 1))
+    expected = incremental(rows)
+    fresh = Ledger("t")
+    catch_up(RowsOnly(shuffled), fresh, expected.last)  # type: ignore[arg-type]
+    assert fresh == expected
+    known = incremental(rows[: cut + 1])
+    catch_up(RowsOnly(shuffled), known, expected.last)  # type: ignore[arg-type]
+    assert known == expected
+
+
+def test_a_healed_and_counted_file_waits_for_nobody() -> None:
+    stalled = folder_row(1, Status.STALLED, file_split("/l/a", 1))
+    rows = [founded_folder(), stalled, folder_row(2, Status.PUBLISHED, file_split("/l/a", 1))]
+    ledger = caught_up(rows)
+    assert (ledger.stalled, ledger.waiting("/l/a"), list(ledger.files)) == ({}, None, ["/l/a"])
+
+
+def test_a_link_that_is_moved_is_still_one_file_with_what_it_links_to() -> None:
+    rows = [
+        founded_folder(),
+        folder_row(1, Status.PUBLISHED, file_split("/l/a", 1)),
+        folder_row(2, Status.SETTLED, file_split("/l/b", 1, same_as="/l/a")),
+        folder_row(3, Status.SETTLED, file_split("/l/c", 1, moved_from="/l/b")),
+    ]
+    assert (caught_up(rows).taken, caught_up(rows).links) == (1, {"/l/c"})
+
+
+class BreaksOff(RowsOnly):
+    """A table whose rows cannot be read to their end: the last one is damaged."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        damaged = {**rows[-1], "splits": [{**rows[-1]["splits"][0], "detail": "no JSON"}]}
+        super().__init__([*rows[:-1], damaged])
+
+
+def test_a_ledger_that_was_caught_up_in_part_is_read_anew() -> None:
+    rows = [
+        founded_folder(),
+        folder_row(1, Status.PUBLISHED, file_split("/l/a", 1)),
+        folder_row(2, Status.PUT_AWAY, file_split("/l/a", 1, staged="s")),
+        folder_row(3, Status.PUBLISHED, file_split("/l/b", 2)),
+    ]
+    known = caught_up(rows[:2])
+    with pytest.raises(ValueError, match="Expecting value"):
+        catch_up(BreaksOff(rows), known, 3)  # type: ignore[arg-type]
+    catch_up(RowsOnly(rows), known, 3)  # type: ignore[arg-type]
+    assert (known, known.away) == (caught_up(rows), 1)

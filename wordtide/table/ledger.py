@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -111,27 +111,11 @@ class Ledger:
             self._nodes = NodeIndex((path, taken.file_id) for path, taken in self.files.items())
         return [(path, self.files[path]) for path in self._nodes.find(numbers) if path in self.files]
 
-    def free(self, row: Mapping[str, Any], freed: dict[str, int]) -> None:
-        """Take in which paths a batch row frees for other files, in any order, before `apply` is told of them.
-
-        Args:
-            row: A batch row.
-            freed: Gains, for each such path, the newest batch that freed it: what older ones say of it is over; its own
-                files may take the path again.
-        """
-        for path in paths_freed_by(row):
-            freed[path] = max(row["batch"], freed.get(path, -1))
-            self.files.pop(path, None)
-            self.skipped.discard(path)
-            self.links.discard(path)
-        if row["status"] == Status.PUT_AWAY:
-            details = [detail_of(split) for split in row["splits"]]
-            # Of a link only the name goes.
-            self.away += sum("link" not in detail for detail in details)
-            self.staged |= {detail["staged"]: row["batch"] for detail in details}
-        if len(self.staged) > 2 * STAGED_KEPT:
-            newest = sorted(self.staged.items(), key=lambda entry: entry[1])[-STAGED_KEPT:]
-            self.staged = dict(newest)
+    def forget(self) -> None:
+        """Be as new, so that the next look reads all rows: what is half taken in must never be caught up."""
+        new = Ledger(self.table_id)
+        for one in fields(self):
+            setattr(self, one.name, getattr(new, one.name))
 
     def waiting(self, what: str) -> ParkedSince | None:
         """Return what an operator may decide about, by name: something parked, or a file that cannot be read."""
@@ -142,13 +126,8 @@ class Ledger:
         """The files and folders recorded as stalled: they could not be read, and were not counted since."""
         return {what: one for what, one in self.stalled.items() if isinstance(one.split, FileSplit)}
 
-    def apply(self, rows: Iterable[Mapping[str, Any]], freed: Mapping[str, int] | None = None) -> None:
-        """Take in further batch rows, each number once over all calls, in order; the caller sees to ``last``.
-
-        Args:
-            rows: The rows.
-            freed: What `free` has made of them and of all that come after them; None: nothing comes after them.
-        """
+    def apply(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take in further batch rows, in order of their numbers; the caller sees to ``last``."""
         for row in sorted(rows, key=lambda row: int(row["batch"])):
             if row["identity"] is not None:
                 self.identity = json.loads(row["identity"])
@@ -157,43 +136,78 @@ class Ledger:
                 self.as_text = False
             if row["fingerprint"] is not None:
                 self.fingerprint = row["fingerprint"]
-            if freed is None:
-                self.free(row, {})
-            if row["status"] == Status.PUT_AWAY:
-                continue
-            for split in row["splits"]:
-                self._take(row, split, freed or {})
+            match row["status"]:
+                case Status.PUT_AWAY:
+                    self._put_away(row)
+                case Status.PARKED | Status.STALLED:
+                    self._wait_for(row)
+                case _:
+                    self._take(row)
 
-    def _take(self, row: Mapping[str, Any], split: Mapping[str, Any], freed: Mapping[str, int]) -> None:
-        what = what_of(split)
-        match row["status"]:
-            case Status.PARKED:
-                not_text = _is_marked(split, Mark.NOT_TEXT)
-                self.parked[what] = ParkedSince(what, split["reason"], row["committed_at"], split_of(split), not_text)
-                if split["path"] is not None:
-                    self.stalled.pop(what, None)
-                return
-            case Status.STALLED:
-                self.stalled[what] = ParkedSince(what, split["reason"], row["committed_at"], split_of(split))
-                return
-            case Status.RESOLVED | Status.CORRECTION | Status.SETTLED:
-                self.parked.pop(what, None)
-                self.as_text |= split["topic"] is not None and _is_marked(split, Mark.AS_TEXT)
-        if split["path"] is not None:
-            # Of a partition the position says whether it still is; a file is taken, or it is not.
-            self.stalled.pop(what, None)
+    def _put_away(self, row: Mapping[str, Any]) -> None:
+        self._free(paths_freed_by(row))
+        details = [detail_of(split) for split in row["splits"]]
+        # Of a link only the name goes.
+        self.away += sum("link" not in detail for detail in details)
+        self.staged |= {detail["staged"]: row["batch"] for detail in details}
+        if len(self.staged) > 2 * STAGED_KEPT:
+            newest = sorted(self.staged.items(), key=lambda entry: entry[1])[-STAGED_KEPT:]
+            self.staged = dict(newest)
+
+    def _free(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            self.files.pop(path, None)
+            self.skipped.discard(path)
+            self.links.discard(path)
+
+    def _wait_for(self, row: Mapping[str, Any]) -> None:
+        for split in row["splits"]:
+            what = what_of(split)
+            not_text = row["status"] == Status.PARKED and _is_marked(split, Mark.NOT_TEXT)
+            waiting = ParkedSince(what, split["reason"], row["committed_at"], split_of(split), not_text)
+            if row["status"] == Status.STALLED:
+                self.stalled[what] = waiting
+                continue
+            self.parked[what] = waiting
+            if split["path"] is not None:
+                self.stalled.pop(what, None)
+
+    def _take(self, row: Mapping[str, Any]) -> None:
+        freed = paths_freed_by(row)
+        links, skipped = self.links.intersection(freed), self.skipped.intersection(freed)
         # A row frees before it takes: of files that changed names (a -> b, b -> a) one settled row says both.
-        if (
-            split["path"] is not None
-            and row["batch"] >= freed.get(split["path"], -1)
-            and not detail_of(split).get(_FREED)
-        ):
-            taken = self.files[split["path"]] = taken_of(split)
-            if self._nodes is not None:
-                self._nodes.add(split["path"], taken.file_id)
-            (self.skipped.add if row["status"] == Status.RESOLVED else self.skipped.discard)(split["path"])
-            linked = row["status"] == Status.SETTLED and "same_as" in detail_of(split)
-            (self.links.add if linked else self.links.discard)(split["path"])
+        self._free(freed)
+        for split in row["splits"]:
+            if split["path"] is not None:
+                self._take_file(row["status"], split, links, skipped)
+            elif row["status"] in _DECIDED:
+                self.parked.pop(what_of(split), None)
+                self.as_text |= _is_marked(split, Mark.AS_TEXT)
+
+    def _take_file(self, status: str, split: Mapping[str, Any], links: set[str], skipped: set[str]) -> None:
+        path, detail = split["path"], detail_of(split)
+        if detail.get(_FREED):
+            return
+        # What it waited for before is over. Of a partition the position says so; a file is taken, or it is not.
+        self.parked.pop(path, None)
+        self.stalled.pop(path, None)
+        taken = self.files[path] = taken_of(split)
+        if self._nodes is not None:
+            self._nodes.add(path, taken.file_id)
+        origin = detail.get("moved_from")
+        settled = status == Status.SETTLED
+        linked = settled and ("same_as" in detail or origin in links or (origin is None and path in self.links))
+        (self.links.add if linked else self.links.discard)(path)
+        left_out = status == Status.RESOLVED or (
+            settled
+            and (
+                origin in skipped or detail.get("same_as") in self.skipped or (origin is None and path in self.skipped)
+            )
+        )
+        (self.skipped.add if left_out else self.skipped.discard)(path)
+
+
+_DECIDED = frozenset({Status.RESOLVED, Status.CORRECTION, Status.SETTLED})
 
 
 def split_of(split: Mapping[str, Any]) -> Split | None:
@@ -224,6 +238,13 @@ def paths_freed_by(row: Mapping[str, Any]) -> list[str]:
             origins = (detail_of(split).get("moved_from") for split in row["splits"])
             return [path for path in origins if path is not None]
     return []
+
+
+def paths_named_by(row: Mapping[str, Any]) -> set[str]:
+    """Return all paths that a batch row says something of."""
+    details = (detail_of(split) for split in row["splits"])
+    others = (detail.get(key) for detail in details for key in ("moved_from", "same_as"))
+    return {path for path in (*(split["path"] for split in row["splits"]), *others) if path is not None}
 
 
 def taken_of(split: Mapping[str, Any]) -> Taken:

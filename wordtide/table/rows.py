@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from deltalake import DeltaTable
 
 from wordtide.batch import Status
 from wordtide.errors import TableRefused
-from wordtide.table.ledger import Ledger
+from wordtide.table.ledger import Ledger, paths_named_by
 from wordtide.table.schema import BATCH_SCHEMA
 
 _LEDGER_COLUMNS = ["batch", "status", "committed_at", "identity", "fingerprint", "splits"]
+_OF_MANY_FILES = frozenset({Status.PUBLISHED.value, Status.PUT_AWAY.value})
 _NEWEST = 50
 _ROWS_AT_ONCE = 256
 """A row may name 10,000 files, so this bounds what is held beside the ledger itself."""
@@ -65,29 +66,62 @@ def catch_up(handle: DeltaTable, ledger: Ledger, stored: int) -> None:
     """
     dataset = handle.to_pyarrow_dataset()
     new = _batch_filter(ledger.last)
-    numbers = np.sort(dataset.to_table(columns=["batch"], filter=new).column("batch").to_numpy())
+    heads = dataset.to_table(columns=["batch", "status"], filter=new)
+    numbers = np.sort(heads.column("batch").to_numpy())
     if not np.array_equal(numbers, np.arange(ledger.last + 1, stored + 1)):
         raise TableRefused(
             f"table {handle.table_uri}: the ledger does not hold each batch from {ledger.last + 1} to {stored} once;"
             " was it RESTOREd? Draining on would lose or repeat counts: restore a whole copy, or found a new table"
         )
+    try:
+        _take_in(dataset, ledger, frozenset(heads.column("status").unique().to_pylist()))
+    except BaseException:
+        # Whoever keeps it would take in some rows twice.
+        ledger.forget()
+        raise
+    ledger.last = stored
+
+
+def _take_in(dataset: ds.Dataset, ledger: Ledger, statuses: frozenset[str]) -> None:
+    """Take in all rows after ``ledger.last``, which have these statuses.
+
+    Of paths that only published and put-away rows name, of which there may be very many, the rows are streamed: what
+    was put away comes first, and what older batches published under such a path is over. All that is said of other
+    paths is held and taken in by batch number.
+    """
+    new = _batch_filter(ledger.last)
     if ledger.last < 0:
         ledger.apply(dataset.to_table(columns=_LEDGER_COLUMNS, filter=new & (ds.field("batch") == 0)).to_pylist())
         new = _batch_filter(0)
-    # Published rows only add, in any order; the others also take back, so they come last and in order. What was put
-    # away comes first: it frees paths, of which there may be as many as were published.
-    published = ds.field("status") == Status.PUBLISHED.value
+    status = ds.field("status")
     others: list[dict[str, Any]] = []
-    freed: dict[str, int] = {}
-    for row in _rows(dataset, new & ~published):
-        ledger.free(row, freed)
-        if row["status"] != Status.PUT_AWAY:
-            others.append(row)
+    if statuses - _OF_MANY_FILES:
+        others += _rows(dataset, new & ~status.isin(sorted(_OF_MANY_FILES)))
     if not ledger.of_topic:
-        for row in _rows(dataset, new & published):
-            ledger.apply([row], freed)
-    ledger.apply(others, freed)
-    ledger.last = stored
+        named = ledger.parked.keys() | ledger.stalled.keys()
+        for row in others:
+            named.update(paths_named_by(row))
+        freed: dict[str, int] = {}
+        for row in _rows(dataset, new & (status == Status.PUT_AWAY.value)) if Status.PUT_AWAY in statuses else ():
+            streamed = _hold(row, named, others)
+            ledger.apply([{**row, "splits": streamed}])
+            for split in streamed:
+                freed[split["path"]] = max(row["batch"], freed.get(split["path"], -1))
+        for row in _rows(dataset, new & (status == Status.PUBLISHED.value)) if Status.PUBLISHED in statuses else ():
+            streamed = _hold(row, named, others)
+            current = [split for split in streamed if row["batch"] > freed.get(split["path"], -1)]
+            ledger.apply([{**row, "splits": current}])
+    ledger.apply(others)
+
+
+def _hold(row: dict[str, Any], named: Collection[str], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put the part of a row about named paths with the others, and return the splits of the rest."""
+    splits: list[dict[str, Any]] = row["splits"]
+    held = [split for split in splits if split["path"] in named] if named else []
+    if not held:
+        return splits
+    others.append({**row, "splits": held})
+    return [split for split in splits if split["path"] not in named]
 
 
 def count_filter(after: int = -1, through: int | None = None) -> ds.Expression:
