@@ -219,7 +219,7 @@ def ended(reading: Generator[Text, None, tuple[SplitProof, ...]]) -> tuple[Split
 
 @pytest.mark.parametrize(
     ("codec", "how", "reason"),
-    [("none", flip, "checksum is wrong"), ("zstd", scramble, "cannot be unpacked")],
+    [("none", flip, "checksum is wrong"), ("zstd", scramble, "cannot be decompressed")],
 )
 def test_the_doctor_reads_at_the_position_and_names_what_a_drain_cannot_read(
     own: Place, broker: OwnBroker, codec: str, how: Callable[[bytearray], None], reason: str
