@@ -247,3 +247,16 @@ def test_a_file_that_is_no_text_is_counted_as_text_by_decision_once_and_by_repla
     with pytest.raises(WordtideError, match="UTF-16"):
         decide(place, folder, path, "recount")
     assert_numbered(place.ledger(folder))
+
+
+def test_a_batch_is_recounted_also_where_another_of_its_files_was_moved(place: Place) -> None:
+    folder = place.folder_stream()
+    appended, moved = place.land(folder, "a.txt", b"one two\n"), place.land(folder, "b.txt", b"three\n")
+    place.drain(folder)
+    Path(moved).rename(f"{folder.landing}/c.txt")
+    Path(appended).write_bytes(b"one two\nfour\n")
+    assert place.drain(folder).parked == [appended]
+    decide(place, folder, appended, "recount")
+    assert place.drain(folder).parked == []
+    assert place.counted(folder) == words_of(["one two", "three", "four"])
+    assert existing(place.table(folder)).ledger.files.keys() == {appended, f"{folder.landing}/c.txt"}

@@ -139,8 +139,9 @@ def _objection(path: str, length: int, mtime: int, known: Taken | None) -> tuple
         return name, "its name is not UTF-8; rename it"
     if known is not None:
         was, now = _identity(known.length, known.mtime), _identity(length, mtime)
-        # Rows of an older Wordtide have no digest: the same bytes under another time cannot be known for that.
-        unproven = ", by a Wordtide that kept no digest" if known.digest is None and known.length == length else ""
+        # The same bytes under another time cannot be known for that.
+        undigested = known.digest is None and known.length == length
+        unproven = " without a digest (skipped, or counted by an older Wordtide)" if undigested else ""
         return path, f"replaced or appended to: taken as {was}{unproven}, now {now}"
     return path, None
 

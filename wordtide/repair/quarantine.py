@@ -50,7 +50,7 @@ def _line(source: LandingFolder, ledger: Ledger, line: FileSplit) -> bytes:
     counted = known is not None and known.length == line.length
     same_time = known is not None and known.mtime == line.mtime
     kept = counted and (same_time or (known is not None and line.digest is not None and known.digest == line.digest))
-    now = source.as_it_is(line, freed=not kept)
+    now = source.as_it_is(line, ledger, freed=not kept)
     if known is not None and kept and (now.length, now.mtime) not in {known[:2], (line.length, line.mtime)}:
         raise DecisionRefused(f"{now.path} has been replaced; resolve or replay it first")
     return source.reader(0, whole=True).line(replace(now, start=line.start, end=line.end))

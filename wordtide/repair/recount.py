@@ -24,7 +24,7 @@ from wordtide.sources.base import Source
 from wordtide.sources.landing import LandingFolder
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.files import utc_now, write_counts
-from wordtide.table.ledger import paths_freed_by, split_of
+from wordtide.table.ledger import Ledger, paths_freed_by, split_of
 
 _COLUMNS = ["batch", "status", "replaces", "planned_at", "splits", "quarantined"]
 CHANGES = pa.schema([("word", pa.string()), ("was", pa.int64()), ("now", pa.int64())])
@@ -137,7 +137,7 @@ def recount(
     """
     if 0 <= published.number < snapshot.ledger.identity_since:
         raise DecisionRefused(f"batch {published.number} was read from a topic that is gone; nothing was changed")
-    splits = _as_they_are(source, published, freed_paths(snapshot.handle, published.splits), as_text)
+    splits = _as_they_are(source, snapshot.ledger, published, freed_paths(snapshot.handle, published.splits), as_text)
     # A file that was replaced since may well be younger than the batch.
     latest = published.planned_at.timestamp() if splits == published.splits else time.time()
     reader = source.reader(int((latest + FUTURE_SECONDS) * 1000), whole=whole)
@@ -250,7 +250,7 @@ def freed_paths(handle: DeltaTable, splits: Iterable[Split]) -> dict[str, int]:
 
 
 def _as_they_are(
-    source: Source, published: Published, freed: Mapping[str, int], as_text: str | None
+    source: Source, ledger: Ledger, published: Published, freed: Mapping[str, int], as_text: str | None
 ) -> tuple[Split, ...]:
     """Return the splits with the present identity of files; one of them as text, if that was decided."""
     splits = published.splits
@@ -260,7 +260,7 @@ def _as_they_are(
     def gone(file: FileSplit) -> bool:
         return 0 <= published.number < freed.get(file.path, -1)
 
-    files = (source.as_it_is(split, freed=gone(split)) for split in splits if isinstance(split, FileSplit))
+    files = (source.as_it_is(split, ledger, freed=gone(split)) for split in splits if isinstance(split, FileSplit))
     return tuple(replace(file, as_text=file.as_text or file.path == as_text) for file in files)
 
 

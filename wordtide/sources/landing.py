@@ -144,7 +144,7 @@ class LandingFolder:
         self._doubts = Doubts(storage)
         self._putaway = PutAway(storage, root.rstrip("/"), archive, self._landing.after == "keep")
         self._departures = Departures(self._putaway)
-        self._archived: dict[str, str] = {}
+        self._elsewhere: dict[str, str] = {}
 
     def found(self) -> Founding:
         """Record whose files they are. The folder must exist."""
@@ -301,11 +301,12 @@ class LandingFolder:
             return False, problem
         return read or more, self._departures.problem
 
-    def as_it_is(self, file: FileSplit, *, freed: bool = False) -> FileSplit:
-        """Return a file that was taken as it is now: in its place, or else in the archive.
+    def as_it_is(self, file: FileSplit, ledger: Ledger, *, freed: bool = False) -> FileSplit:
+        """Return a file that was taken as it is now: in its place, or else in the archive or where it was moved.
 
         Args:
             file: As it was taken.
+            ledger: What was taken, moved files under their present paths.
             freed: It was put away or moved since: what has its path now is another file.
 
         Raises:
@@ -316,17 +317,33 @@ class LandingFolder:
         except FileNotFoundError:
             found = None
         if found is None:
-            archived = self._putaway.archived(file)
-            if archived is None and freed:
+            elsewhere = self._putaway.archived(file) or self._moved(file, ledger)
+            if elsewhere is None and freed:
                 raise DecisionRefused(f"{file.path} was put away or moved since, and is gone. Nothing was changed")
-            if archived is None:
+            if elsewhere is None:
                 raise DecisionRefused(f"{file.path} is gone; put it back, or skip it. Nothing was changed")
-            self._archived[file.path] = archived
+            self._elsewhere[file.path] = elsewhere
             # There it has another change time.
             return replace(file, file_id=UNKNOWN, freed=freed)
         same = (found.length, found.mtime_ms) == (file.length, file.mtime)
         identity = (found.path, found.length, found.mtime_ms, 0, found.length)
         return FileSplit(*identity, as_text=same and file.as_text, file_id=id_of(self._storage, found))
+
+    def _moved(self, file: FileSplit, ledger: Ledger) -> str | None:
+        """Return another path in the folder under which the ledger knows a file by node and digest, if it is there."""
+        identity = (file.length, file.mtime, file.digest)
+        if file.digest is None:
+            return None
+        for path, taken in sorted(ledger.with_nodes([file.file_id])):
+            if path == file.path or (taken.length, taken.mtime, taken.digest) != identity:
+                continue
+            try:
+                found = self._storage.stat(path)
+            except FileNotFoundError:
+                continue
+            if (found.length, found.mtime_ms) == (file.length, file.mtime):
+                return path
+        return None
 
     def reject(self, problem: CorruptFile | NotReady | ShortRead | GapsFound) -> None:
         """Have the next plans park what is corrupt, leave out what cannot be read, look twice at what has changed."""
@@ -348,7 +365,7 @@ class LandingFolder:
 
     def reader(self, latest_ms: int, *, whole: bool = False) -> LandingReader:
         """See `Source`."""
-        storage = Elsewhere(self._storage, dict(self._archived)) if self._archived else self._storage
+        storage = Elsewhere(self._storage, dict(self._elsewhere)) if self._elsewhere else self._storage
         quarantine = NOTHING if whole else quarantine_of(self._config)
         return LandingReader(storage, round(self._config.window * 1_000_000), latest_ms, quarantine)
 
@@ -356,9 +373,9 @@ class LandingFolder:
         """Prove that no file changed while it was read."""
         del ledger
         files = [split for split in splits if isinstance(split, FileSplit)]
-        verify_unchanged(self._storage, self._root, [file for file in files if file.path not in self._archived])
-        archived = [file for file in files if file.path in self._archived]
-        verify_each_unchanged(Elsewhere(self._storage, self._archived), archived)
+        verify_unchanged(self._storage, self._root, [file for file in files if file.path not in self._elsewhere])
+        archived = [file for file in files if file.path in self._elsewhere]
+        verify_each_unchanged(Elsewhere(self._storage, self._elsewhere), archived)
 
     def close(self) -> None:
         """Nothing to close: file systems hold no connection that matters."""
