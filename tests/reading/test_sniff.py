@@ -111,6 +111,33 @@ def test_what_is_no_text_is_named_under_any_name(name, content):
         assert "--as text" in str(kind)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hi", "abc", "a\n", "Привет", "привет мир как дела сегодня\n", "γειά σου κόσμε\n", "مرحبا بالعالم\n",
+        "שלום עולם\n", "สวัสดีชาวโลก\n", "你好世界今天天气很好我们去公园玩吧\n", "これは日本語のテキストです。\n" * 3,
+        "안녕하세요 세계 여러분\n", "id;имя;город\n1;Иван;Москва\n" * 30,
+    ],
+)  # fmt: skip
+def test_utf_16_without_a_mark_is_known_in_any_script_and_however_short(text, encoding):
+    kind = kind_of_file(text.encode(encoding)[:HEAD_BYTES], "/l/a.txt")
+    assert isinstance(kind, NotText)
+    assert kind.what == "UTF-16 text"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"dos\r\n\x1a\x04", b"abcdefg\x04", b"a\x04b\x05c\x06d\x07e\x04f\x05g\x06h", b"word\0", b"ab\0\0",
+        ("été à la plage\0" * 2).encode("latin-1"), ("дом и сад\x04" * 3).encode("koi8-r"),
+        "日本語のテキスト\0".encode("shift-jis"), "日本語のテキスト\x05".encode(),
+    ],
+)  # fmt: skip
+def test_text_with_a_flaw_is_not_taken_for_utf_16(content):
+    assert kind_of_file(content, "/l/a.txt") is Compression.PLAIN
+
+
 def test_a_database_is_no_text(tmp_path):
     assert "an SQLite database" in str(kind_of(database(tmp_path)[:HEAD_BYTES]))
 

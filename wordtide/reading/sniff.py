@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -267,10 +268,13 @@ def _is_tar(head: bytes) -> bool:
 
 
 def _unit_of(head: bytes) -> int:
-    """Return how many bytes each character has, if unmistakably more than one: the others are NUL."""
+    """Return how many bytes each character has, if unmistakably more than one.
+
+    The others are NUL, or in UTF-16 they say of which script the characters are.
+    """
     for unit in (4, 2):
         size = len(head) // unit
-        if size < 4:
+        if size < 2 or (size < 4 and len(head) % unit):
             continue
         columns = [head[at : size * unit : unit] for at in range(unit)]
         for here in (0, unit - 1):
@@ -278,7 +282,33 @@ def _unit_of(head: bytes) -> int:
             filled = all(10 * column.count(0) >= 9 * size for column in others)
             if filled and not holds_controls(columns[here]):
                 return unit
-    return 1
+    return 2 if any(_is_utf16(head, encoding) for encoding in ("utf-16-le", "utf-16-be")) else 1
+
+
+def _is_utf16(head: bytes, encoding: str) -> bool:
+    """Return whether bytes are text of one script that is not Latin; East Asian ones count as one."""
+    try:
+        # The last character may go on.
+        text = codecs.getincrementaldecoder(encoding)().decode(head)
+    except UnicodeDecodeError:
+        return False
+    letters = [char for char in text if char > "\x7f" and char.isalnum()]
+    if len(text) < 2 or 2 * len(letters) < len(text) or any(not (c in "\t\n\r\ufeff" or _is_written(c)) for c in text):
+        return False
+    scripts = {re.split("[ -]", unicodedata.name(char, ""))[0] for char in letters}
+    if not scripts <= _EAST_ASIAN:
+        return len(scripts) == 1
+    # Any two bytes are a Chinese character, more likely than not: a text with a flaw must not be taken for those.
+    spaced = not _is_utf8(head) and any(char in " \r\n" for char in text)
+    return len(text) >= 8 and (spaced or is_binary(head))
+
+
+def _is_written(char: str) -> bool:
+    return char.isprintable() or unicodedata.category(char) in ("Zs", "Cf")
+
+
+_EAST_ASIAN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC", "FULLWIDTH", "HALFWIDTH", "BOPOMOFO"})
+"""First words of the names of their characters."""
 
 
 def _is_ebcdic(head: bytes) -> bool:
