@@ -148,7 +148,37 @@ def test_a_glob_that_can_match_nothing_is_refused_with_what_to_write(glob, said)
     assert "can match nothing" in problem
 
 
-@pytest.mark.parametrize("glob", ["**/*", "*", "x", "*.{txt,log}", "day=*/part-*", "[.]*", "a[\\]b", "?", "**", "x/**"])
+@pytest.mark.parametrize(
+    ("glob", "in_progress"),
+    [
+        ("*.{tmp,part}", ()), ("*.{txt,tmp}", ()), ("*.tm[p]", ()), ("in/**/*.{txt,csv}.tmp", ()), ("x[~]", ()),
+        ("*.inprogress.log", ()), ("*.inprogress.{a,b}", ()), ("*.inprogress*", ()), ("a.inprogress", ()),
+        ("[._]*", ()), ("a/[.]x", ()), ("[_]*/x", ()), ("*.log", ("*.log",)), ("app-*.log", ("*.log",)),
+        ("*.log", ("*",)), ("**/*.log", ("*.{log,out}",)), ("a?.log", ("a*.log",)), ("*.log", (".log",)),
+    ],
+)  # fmt: skip
+def test_a_glob_whose_every_name_is_hidden_or_in_progress_is_refused(glob, in_progress):
+    problem = names_problem(glob, in_progress)
+    assert problem is not None
+    assert "can match nothing" in problem
+
+
+@pytest.mark.parametrize(
+    ("glob", "in_progress"),
+    [
+        ("*", ()), ("**/*", ("*.log",)), ("**", ()), ("*.tm[pq]", ()), ("*.tm?", ()), ("*tmp", ()), ("*.tm[!p]", ()),
+        ("[.a]*", ()), ("[!.]*", ()), ("[a-z]*", ()), ("*.tmp/*", ()), ("[.", ("x",)), ("*.log", ("a*.log",)),
+        ("*.log", ("?*.log.*",)), ("*.log*", ("*.log",)), ("*.[a-z]", ("*.a",)), ("*.lo[gh]", ("*.log",)),
+        ("?.log", ("??*.log",)),
+    ],
+)  # fmt: skip
+def test_a_glob_with_names_that_are_taken_is_none_of_those(glob, in_progress):
+    assert names_problem(glob, in_progress) is None
+
+
+@pytest.mark.parametrize(
+    "glob", ["**/*", "*", "x", "*.{txt,log}", "day=*/part-*", "[.a]*", "a[\\]b", "?", "**", "x/**"]
+)
 def test_a_glob_that_can_match_something_is_not_refused(glob):
     assert names_problem(glob, ()) is None
 

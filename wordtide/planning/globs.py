@@ -112,9 +112,60 @@ def _hopeless(glob: str) -> str | None:
         if component in {".", ".."}:
             advice = "leave ./ out" if component == "." else "set landing.path to the parent folder"
             return f"no path has a component {component}; {advice}"
-        if component.startswith((".", "_")):
+        if _begins_hidden(component):
             return f"names that begin with . or _ are never taken ({component}); rename those files or folders"
     return None
+
+
+def _begins_hidden(component: str) -> bool:
+    """Return whether all names that a component can match begin with ``.`` or ``_``."""
+    if not component.startswith("["):
+        return component.startswith((".", "_"))
+    close = _closing(component, 1)
+    members = component[1:close] if close >= 0 else "["
+    return bool(members) and set(members) <= {".", "_"}
+
+
+def literal_tail(component: str) -> tuple[frozenset[str], ...]:
+    """Return what the last characters of each name are that a component can match: the choices for each of them.
+
+    They begin after the last character that can be anything, or any of too many.
+    """
+    choices: list[frozenset[str]] = []
+    at = 0
+    while at < len(component):
+        char = component[at]
+        close = _closing(component, at + 1) if char == "[" else -1
+        members = component[at + 1 : close]
+        if char in "*?" or (close >= 0 and re.search("^!|.-.", members, re.DOTALL)):
+            choices.clear()
+        else:
+            choices.append(frozenset(members if close >= 0 else char))
+        at = close + 1 if close >= 0 else at + 1
+    return tuple(choices)
+
+
+def stand_ins(component: str) -> tuple[str, ...]:
+    """Return names that a component matches, so unlike each other that a pattern for all of them has a star there.
+
+    Each star is nothing, a letter or a long text of a kind that nobody writes; each ``?`` and bracket is a character.
+    """
+    made = []
+    for free, one in (("", "\ue000"), ("\ue001", "\ue001"), ("\ue002." * 3 + "\ue003", "\ue002")):
+        for pick in (min, max):
+            name, at = "", 0
+            while at < len(component):
+                char = component[at]
+                close = _closing(component, at + 1) if char == "[" else -1
+                if close >= 0:
+                    members = component[at + 1 : close]
+                    name += one if members.startswith("!") else pick(members)
+                    at = close
+                else:
+                    name += free if char == "*" else one if char == "?" else char
+                at += 1
+            made.append(name)
+    return tuple(made)
 
 
 _BRACKETS = r"\[!?\]?[^\]]*\]"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import lru_cache
 
-from wordtide.planning.globs import Glob, compiled, problem_of
+from wordtide.planning.globs import Glob, compiled, expand, literal_tail, problem_of, stand_ins
 
 IN_PROGRESS = (
     "._COPYING_",
@@ -101,13 +101,32 @@ def names_problem(glob: str, in_progress: tuple[str, ...]) -> str | None:
     problem = problem_of(glob)
     if problem is not None:
         return problem
-    for ending in names_of(glob, in_progress).endings:
-        if glob.endswith(ending):
-            return (
-                f"{glob!r} can match nothing: names that end with {ending} are treated as files still being written;"
-                " match the names of complete files"
-            )
+    names = names_of(glob, in_progress)
+    for one in expand(glob):
+        shown = repr(glob) if one == glob else f"{one!r} of {glob!r}"
+        if (covering := _covering(one.rpartition("/")[2], names, (*IN_PROGRESS, *in_progress))) is not None:
+            return f"{shown} can match nothing: names {covering} are taken for files still being written"
     return None
+
+
+def _covering(component: str, names: Names, in_progress: Sequence[str]) -> str | None:
+    """Return which names in progress all names are that a component without braces can match; None if not all are."""
+    tail = literal_tail(component)
+    for ending in names.endings:
+        if len(ending) <= len(tail) and all(
+            choices == {char} for choices, char in zip(tail[-len(ending) :], ending, strict=True)
+        ):
+            return f"that end with {ending}"
+    for pattern in in_progress:
+        if _WILD.search(pattern) and any(_covers(one, component) for one in expand(pattern)):
+            return f"like {pattern}"
+    return None
+
+
+def _covers(pattern: str, component: str) -> bool:
+    """Return whether a pattern matches all that a glob does: it does so with stand-ins for what is free in the glob."""
+    # A star of the glob stands for nothing or anything; only a star of the pattern takes all of these.
+    return all(compiled(pattern).matches(one) for one in stand_ins(component))
 
 
 @dataclass(frozen=True, slots=True)
