@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -528,3 +530,22 @@ def test_upkeep_of_a_table_that_is_not_there_does_nothing(place: Place) -> None:
     table = place.table(place.topic_stream())
     assert tidied(table) == []
     assert not Path(table.root).exists()
+
+
+AT_EXIT = """
+import time, types
+import wordtide.table.upkeep as upkeep
+upkeep.FINISH_SECONDS = 0
+def tidy(table, delete):
+    time.sleep(1)
+    print("returned", flush=True)
+upkeep.tidy = tidy
+one = upkeep.Upkeep(types.SimpleNamespace(stream=types.SimpleNamespace(name="s")))
+one.nudge()
+one.finish()
+"""
+
+
+def test_a_process_that_ends_waits_for_the_call_in_hand() -> None:
+    ended = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "returned\n"

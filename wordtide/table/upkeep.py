@@ -7,6 +7,7 @@ and what is deleted is decided by what is committed: a process may die anywhere,
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import threading
@@ -38,6 +39,9 @@ SEARCH_EVERY = RETENTION / 8
 FINISH_SECONDS = 1.0
 """What the end of a drain waits for, so that short runs get something done as well."""
 
+EXIT_SECONDS = 10.0
+"""What the end of the process waits for a call in hand: a thread in native code crashes an interpreter that ends."""
+
 Delete = Callable[[str], None]
 """Deletes one path, or raises `_Stopped`."""
 
@@ -67,6 +71,8 @@ class Upkeep:
         self._next = time.monotonic() + STEP_SECONDS
         self._stop.clear()
         self._thread = threading.Thread(target=self._work, name=f"upkeep-{self._table.stream.name}", daemon=True)
+        atexit.unregister(self._end)
+        atexit.register(self._end)
         self._thread.start()
 
     def finish(self) -> None:
@@ -76,6 +82,13 @@ class Upkeep:
         self._thread.join(FINISH_SECONDS)
         self._stop.set()
         self._thread.join(FINISH_SECONDS)
+        if not self._thread.is_alive():
+            atexit.unregister(self._end)
+
+    def _end(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(EXIT_SECONDS)
 
     def _work(self) -> None:
         try:
