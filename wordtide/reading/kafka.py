@@ -466,6 +466,9 @@ class KafkaReader:
                 continue
             partition, offset = message.partition(), message.offset()
             seen = by_partition.get(partition) if message.topic() is not None and partition is not None else None
+            if seen is not None and seen.done:
+                # Once a partition is damaged its client reads on in the middle of nowhere: only its first error counts.
+                continue
             if error.code() == KafkaError._PARTITION_EOF:
                 assert seen is not None
                 assert offset is not None
