@@ -150,6 +150,10 @@ class DyingReader:
         """See `SplitReader`."""
         return self.reader.cut(splits, tasks)
 
+    def settle(self, splits: Sequence[Split], pieces: Sequence[SplitProof]) -> None:
+        """See `SplitReader`."""
+        self.reader.settle(splits, pieces)
+
     def read(self, splits: Sequence[Split]) -> Generator[Text, None, tuple[SplitProof, ...]]:
         """See `SplitReader`."""
         texts = self.reader.read(splits)

@@ -265,7 +265,7 @@ def test_a_commit_that_comes_after_the_next_drain_has_taken_the_same_is_refused(
 
     own.land(tables_too, "b.txt", b"three\n")
     monkeypatch.setattr(DeltaTable, "create_write_transaction", late)
-    with pytest.raises(WordtideError, match="Whether batch 2 was published"):
+    with pytest.raises(WordtideError, match="whether batch 2 was published"):
         own.drain(tables_too)
     wait_until("HDFS is asked again", lambda: drains(own, tables_too))
     heard.set()
