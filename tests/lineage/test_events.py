@@ -227,6 +227,11 @@ def test_the_schemas_notice_a_wrong_event() -> None:
     assert problems(complete) == []
 
 
+@pytest.mark.parametrize("status", list(Status))
+def test_every_status_has_its_word_in_the_schema(status: Status) -> None:
+    told(row(status=status, run_id="me"))
+
+
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_every_decision_has_its_word_in_the_schema(verdict: Verdict) -> None:
     told(row(status=Status.RESOLVED, run_id="me", decision=Decision(verdict, "me")))
