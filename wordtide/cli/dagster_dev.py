@@ -210,7 +210,10 @@ class DagsterDev:
             self._process = None
             _end_group(process.pid, process, _STOP_SECONDS)
         if self._lock is not None:
+            # Where the web server had gone nobody could cancel our runs: the next start does.
+            self._lock.seek(0)
             self._lock.truncate(0)
+            json.dump({"servers": sorted(self._servers | self._predecessors)}, self._lock)
             self._lock.close()
             self._lock = None
         if self._held is not None:
