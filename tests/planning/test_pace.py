@@ -152,6 +152,17 @@ def test_many_small_files_are_no_work_for_spark_on_two_cores() -> None:
     assert choose_engine(config, files, 8) is EngineName.SPARK
 
 
+@pytest.mark.parametrize(
+    ("batch_began", "due", "goes_on"),
+    [(90.0, 95.0, True), (95.0, 95.0, False), (90.0, 97.0, False), (90.0, None, False)],
+)
+def test_a_run_by_hand_gives_young_files_their_second_look_however_long_the_first_took(
+    batch_began: float, due: float | None, goes_on: bool
+) -> None:
+    moment = replace(QUIET, now=99.0, batch_began=batch_began, waiting=True, due=due)
+    assert (next_wait(HAND, moment) is not None) is goes_on
+
+
 @pytest.mark.parametrize(("cores", "engine"), [(None, EngineName.LOCAL), (64, EngineName.SPARK)])
 def test_auto_counts_here_what_executors_on_other_machines_cannot_reach(cores: int | None, engine: EngineName) -> None:
     config = StreamConfig.model_validate(KAFKA)

@@ -78,8 +78,12 @@ def next_wait(pace: Pace, moment: Moment) -> float | None:
         # max_run does not end a run by hand: its ends are fixed, so it ends by itself.
         if moment.behind or moment.took:
             return 0.0
-        graced = moment.now - moment.began >= pace.grace
-        return None if graced or not moment.waiting else min(0.5, pace.grace)
+        ends = moment.began + pace.grace
+        # However long a look takes: what it saw first gets the second one that it waits for.
+        second = moment.due is not None and moment.batch_began < moment.due <= ends
+        if not moment.waiting or (moment.now >= ends and not second):
+            return None
+        return min(0.5, pace.grace)
     if moment.now - moment.began >= pace.max_run:
         return None
     if moment.behind:
