@@ -40,7 +40,6 @@ class Judged:
         settled: What the ledger is to record of those that are what was counted.
         replaced: Of those planned, which have other content than their identity says, and why.
         young: In doubt, and not read yet because they may still be written to.
-        kept: Young files whose sightings still count though no plan holds them: they are read, or wait for one that is.
         needed: Paths of counted files that a further name of theirs, not settled yet, is known by: they stay.
     """
 
@@ -48,7 +47,6 @@ class Judged:
     settled: tuple[Parked, ...]
     replaced: Mapping[str, str]
     young: tuple[FileInfo, ...]
-    kept: tuple[FileInfo, ...]
     needed: frozenset[str]
 
 
@@ -107,17 +105,11 @@ class Doubts:
                 reason = None if doubt.of_another else replaced(doubt, found)
                 if reason is not None:
                     reasons[doubt.file.path] = reason
-        young_after = stillness.young_after_ms
         return Judged(
             [file for file in planned if file.path not in held],
             tuple(settlement for _, settlement in in_order(settlements, pending)),
             reasons,
             young=tuple(doubt.file for doubt in every if not stillness.takes(doubt.file)),
-            kept=tuple(
-                file
-                for file in (*(doubt.file for doubt in doubts), *(file for file in planned if file.path in held))
-                if file.mtime_ms > young_after
-            ),
             needed=needed,
         )
 

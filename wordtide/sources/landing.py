@@ -197,7 +197,9 @@ class LandingFolder:
         found = self._unreadable.sort(judged.files, ledger, time.monotonic())
         plan = self._planned(found.fresh, ledger, parked, stillness, judged.replaced)
         young = (*plan.young, *judged.young)
-        due = self._ages.sight(stillness, young, judged.kept)
+        # Whatever keeps a complete file from being taken now (a cap, a second look at a loss), it stays complete.
+        kept = [file for file in news if file.mtime_ms > stillness.young_after_ms]
+        due = self._ages.sight(stillness, young, kept)
         # By themselves: whatever they do, it is not done to others. They are few, and rarely tried.
         again = self._planned(found.again, ledger, parked, stillness, judged.replaced) if found.again else None
         splits = again.splits if again is not None and again.splits else plan.splits
