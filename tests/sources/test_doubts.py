@@ -421,3 +421,16 @@ def test_files_that_took_each_others_names_are_recorded_in_one_batch_once_all_ar
 
 def moved(path: str, name: str) -> Doubt:
     return Doubt(FileInfo(path, 3, 1, 0, 5), Taken.of(3, 1, 5, 7), name)
+
+
+def test_a_young_file_that_was_appended_to_is_parked_within_one_run_by_hand(place: Place) -> None:
+    where = str(place.folder / "landing")
+    Path(where).mkdir()
+    stream = place.streams({"s": {"landing": {"path": where, "min_age": "300ms"}, "batch_interval": "100ms"}})["s"]
+    path = place.land(stream, "a.txt", TEXT)
+    place.drain(stream)
+    with open(path, "ab") as file:
+        file.write(b"more\n")
+
+    # A loss is believed at a second look: the file must still be complete then.
+    assert place.drain(stream).parked == [path]
