@@ -217,7 +217,8 @@ def test_it_answers_is_alone_in_its_home_and_leaves_nothing(shell: Shell) -> Non
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
         assert members(group) == []
-        assert lock.read_text() == ""
+        # Only whose runs the next start has to cancel, should one have begun while this one ended.
+        assert set(json.loads(lock.read_text())) == {"servers"}
         hold_port(port).release()
     finally:
         process.send_signal(signal.SIGTERM)

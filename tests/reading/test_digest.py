@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -19,7 +20,8 @@ PATH = f"{ROOT}/a.txt"
 
 def digests_in_pieces(content, size, piece):
     storage = MemoryStorage({PATH: content}, piece=piece)
-    whole = storage.split(PATH)
+    # An operator said so: what it begins with is another test's concern.
+    whole = replace(storage.split(PATH), as_text=True)
     proofs = [drained(read_file(storage, part, window_us=1, latest_ms=MTIME))[1] for part in cut(whole, size)]
     (proof,) = merge_proofs([whole], proofs)
     return proof.digest
@@ -27,7 +29,7 @@ def digests_in_pieces(content, size, piece):
 
 @given(content=CONTENT, size=st.integers(1, 40), piece=st.integers(1, 20))
 def test_a_file_has_one_digest_whatever_its_cuts_and_the_pieces_it_comes_in(content, size, piece):
-    # Whatever it begins with otherwise, it is plain text with a letter in front.
+    # With an "a" in front it begins no compression.
     content = b"a" + content
     assert digests_in_pieces(content, size, piece) == zlib.crc32(content)
 
