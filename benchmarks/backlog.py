@@ -17,14 +17,14 @@ from benchmarks.measure import Measure, Row, Section, Target
 from benchmarks.ours import Drained, make_stream
 from benchmarks.processes import Watch, answer, arguments, run_child
 from resources import SparkResource
-from wordtide.batch import KafkaSplit
 from wordtide.cli.produce import ensure_topic
 from wordtide.config import EngineName, KafkaSource, StreamConfig
-from wordtide.connection import KafkaConnection
+from wordtide.core.model import KafkaSplit
 from wordtide.counting.local import LocalEngine
 from wordtide.counting.spark import SparkEngine
-from wordtide.drain import Engine
-from wordtide.planning.pace import choose_engine
+from wordtide.drain.loop import Engine
+from wordtide.drain.pacing import choose_engine
+from wordtide.sources.kafka.connection import KafkaConnection
 
 MESSAGES = 2_000_000
 PARTITIONS = 4

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.measure import Section
-from wordtide.connection import KafkaConnection
 from wordtide.embedded.cluster import ClusterAddress, down, up
-from wordtide.embedded.ports import Ports
+from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.storage import HdfsAddress
+from wordtide.system.ports import Ports
 
 
 class Servers:

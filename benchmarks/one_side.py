@@ -18,8 +18,7 @@ def main() -> None:
     # Not this file's folder: its siblings are of the other checkout.
     sys.path[0] = str(Path.cwd())
     import wordtide
-    from benchmarks.ours import Drained, make_stream
-    from wordtide.connection import KafkaConnection
+    from benchmarks.ours import Drained, KafkaConnection, make_stream
 
     if not Path(wordtide.__file__ or "").is_relative_to(Path.cwd()):
         raise RuntimeError(f"{wordtide.__file__} is not of {Path.cwd()}: nothing would be compared")

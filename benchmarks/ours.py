@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from wordtide.batch import Committed
 from wordtide.config import EngineName, Stream, parse_streams
-from wordtide.connection import KafkaConnection
+from wordtide.core.model import Committed
 from wordtide.counting.local import LocalEngine
-from wordtide.drain import Drain, Engine, Summary
-from wordtide.planning.pace import Pace
+from wordtide.drain.loop import Drain, Engine, Summary
+from wordtide.drain.pacing import Pace
+from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.storage import HdfsAddress
 from wordtide.table.query import counts
 from wordtide.wiring import open_source, open_table

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from wordtide.embedded.jars import cache_dir
-from wordtide.embedded.java import find_java
+from wordtide.system.java import find_java
 
 KAFKA_PACKAGE = f"org.apache.spark:spark-sql-kafka-0-10_2.13:{pyspark.__version__}"
 HEAP = "4g"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.measure import HEADINGS, Section, table
 from wordtide import __version__
-from wordtide.embedded.java import find_java
+from wordtide.system.java import find_java
 
 PACKAGES = ("confluent-kafka", "dagster", "deltalake", "hdfs-native", "kafka-python", "numpy", "pyarrow", "pyspark")
 _INTRODUCTION = """\

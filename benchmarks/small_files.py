@@ -16,7 +16,7 @@ from resources import SparkResource
 from wordtide.config import EngineName
 from wordtide.counting.local import LocalEngine
 from wordtide.counting.spark import SparkEngine
-from wordtide.drain import Engine
+from wordtide.drain.loop import Engine
 from wordtide.storage import HdfsStorage
 
 FILES = 10_000

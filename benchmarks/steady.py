@@ -27,7 +27,7 @@ from benchmarks.processes import Watch, arguments, child
 from wordtide.cli.dagster_dev import write_instance
 from wordtide.cli.produce import Sender, ensure_topic
 from wordtide.config import PROJECT_ROOT
-from wordtide.connection import KafkaConnection
+from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.table.commit import BATCH_APP
 from wordtide.table.query import counts
 from wordtide.table.rows import read_batch_rows
@@ -167,7 +167,7 @@ def _ours(bench: Bench) -> Outcome:
         yaml.safe_dump({"tables": str(folder / "tables"), "streams": {"steady": settings}})
     )
     write_instance(folder / "dagster")
-    command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "platform_defs.definitions"]
+    command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "wordtide.dagster.definitions"]
     command += ["-j", "steady_drain", "--tags", json.dumps({"wordtide/follow": "true"})]
     environment = {
         "DAGSTER_HOME": str(folder / "dagster"),

@@ -8,8 +8,8 @@ from benchmarks.bench import Bench
 from benchmarks.data import zipf_lines
 from benchmarks.measure import Measure, Row, Section, Target
 from benchmarks.ours import Drained, make_stream
-from wordtide.batch import Committed
 from wordtide.cli.produce import Sender, ensure_topic
+from wordtide.core.model import Committed
 
 LINES = 1000
 WARM_UP = 10

@@ -13,9 +13,9 @@ import pytest
 from wordtide.embedded import cds, kafka
 from wordtide.embedded.cluster import ClusterAddress
 from wordtide.embedded.jars import server_jars
-from wordtide.embedded.java import find_java
-from wordtide.embedded.ports import HOST, Reservations
-from wordtide.embedded.process import ProcessId, launch, stop
+from wordtide.system.java import find_java
+from wordtide.system.ports import HOST, Reservations
+from wordtide.system.process import ProcessId, launch, stop
 from wordtide.testing.network import Proxy
 from wordtide.testing.servers import ANY_PORTS, end_for_sure
 

@@ -9,8 +9,8 @@ import random
 
 from hdfs_native import Client, FileWriter
 
-from wordtide.batch import Committed, Decision, Verdict
 from wordtide.config import Stream
+from wordtide.core.model import Committed, Decision, Verdict
 from wordtide.repair.resolve import resolve
 from wordtide.testing.ledger import (
     assert_contiguous,

@@ -1,6 +1,6 @@
 """Wordtide: Kafka offsets and landed files become word-count tables, exactly once."""
 
-from wordtide.processor import prepare_numpy
+from wordtide.system.cpu_quirks import prepare_numpy
 
 __version__ = "0.1.0"
 

@@ -6,12 +6,12 @@ import os
 import re
 
 from wordtide.config import Stream, home, is_url
-from wordtide.connection import KafkaConnection
+from wordtide.core.problems import ConfigError
+from wordtide.core.source import Source
 from wordtide.embedded.cluster import read_address
-from wordtide.errors import ConfigError
-from wordtide.sources.base import Source
-from wordtide.sources.kafka import KafkaTopic
-from wordtide.sources.landing import LandingFolder
+from wordtide.sources.files.source import LandingFolder
+from wordtide.sources.kafka.connection import KafkaConnection
+from wordtide.sources.kafka.source import KafkaTopic
 from wordtide.storage import HdfsAddress, storage_for
 from wordtide.table.commit import WordCounts
 

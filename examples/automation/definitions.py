@@ -7,9 +7,9 @@ import dagster as dg
 import duckdb
 from deltalake import write_deltalake
 
-from platform_defs.definitions import build_definitions
 from resources import TablesResource
 from wordtide.config import load_streams
+from wordtide.dagster.definitions import build_definitions
 
 STREAM = load_streams()["news"]
 REQUESTED = dg.AutomationCondition.newly_requested()

@@ -28,7 +28,7 @@ from wordtide.demo.text import lines
 from wordtide.demo.watch import StreamView, StreamWatch
 from wordtide.embedded import cluster as embedded
 from wordtide.embedded.cluster import ClusterAddress
-from wordtide.embedded.process import members
+from wordtide.system.process import members
 from wordtide.wiring import open_table
 
 SCENE = Scene(75.0, "http://127.0.0.1:3000", "feeding")

@@ -21,8 +21,8 @@ from tests.support import wait_until
 from wordtide.cli import dagster_dev
 from wordtide.cli.dagster_api import Standing
 from wordtide.cli.dagster_dev import INSTANCE, DagsterDev, hold_port, write_instance
-from wordtide.embedded.process import ProcessId, members
-from wordtide.errors import EnvironmentProblem
+from wordtide.core.problems import EnvironmentProblem
+from wordtide.system.process import ProcessId, members
 
 SECONDS = 180.0
 

@@ -32,10 +32,10 @@ from wordtide.doctor.findings import Check, Finding, Line, Outcome, SourceSeen, 
 from wordtide.embedded import kafka as kafka_server
 from wordtide.embedded.cluster import ClusterAddress
 from wordtide.embedded.jars import server_jars
-from wordtide.embedded.java import find_java
-from wordtide.embedded.ports import HOST, Reservations
-from wordtide.embedded.process import stop
 from wordtide.storage import LocalStorage, Unreadable
+from wordtide.system.java import find_java
+from wordtide.system.ports import HOST, Reservations
+from wordtide.system.process import stop
 
 DEAD = f"127.0.0.1:{CLOSED_PORT}"
 LINE = Line("table", "somewhere", "s")

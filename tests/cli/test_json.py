@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.support import Shell
 from tests.cli.test_questions import drain
-from tests.lineage.receiver import receiver
+from tests.exporters.openlineage.receiver import receiver
 from tests.support import commit_offsets, create_topic, produce, unique
 from wordtide.cli.main import cli
 from wordtide.cli.watch import plain

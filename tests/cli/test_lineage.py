@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.support import CLOSED_PORT, Shell
 from tests.cli.test_questions import drain, land
-from tests.lineage.receiver import Receiver, problems, receiver
+from tests.exporters.openlineage.receiver import Receiver, problems, receiver
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from tests.cli.support import CLOSED_PORT, Shell
 from tests.support import create_topic, produce, unique
 from wordtide.config import EngineName, load_streams
 from wordtide.counting.local import LocalEngine
-from wordtide.drain import Drain
+from wordtide.drain.loop import Drain
+from wordtide.drain.pacing import Pace
 from wordtide.embedded.cluster import ClusterAddress
-from wordtide.planning.pace import Pace
 from wordtide.wiring import open_source, open_table
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.support import SECONDS
 from wordtide.cli.signals import Interrupts
 from wordtide.config import PROJECT_ROOT
-from wordtide.embedded.process import ProcessId
+from wordtide.system.process import ProcessId
 
 
 @pytest.fixture

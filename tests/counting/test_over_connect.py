@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support import SECONDS
+from wordtide.core.problems import EnvironmentProblem
 from wordtide.counting import spark as engine
-from wordtide.errors import EnvironmentProblem
 
 
 class Session:

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from platform_defs.definitions import build_definitions
 from resources import HdfsResource, KafkaResource, SparkResource
 from tests.support import Place
 from wordtide.config import Stream, StreamConfig
+from wordtide.dagster.definitions import build_definitions
 
 NEWS = Stream(
     "news", StreamConfig.model_validate({"kafka": {"topic": "news"}}), "/nowhere/tables/news/word_counts", None

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import dagster as dg
 import pytest
 
-from tests.alerts.receivers import MailBox, Webhook, running
 from tests.dagster.support import by_hand, definitions, instance
+from tests.exporters.alerts.receivers import MailBox, Webhook, running
 from tests.support import decide
 
 KEY = dg.AssetKey(["s", "word_counts"])

@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-import assets.word_counts
-from assets.word_counts import run_beside
+import wordtide.dagster.word_counts
 from tests.support import Place, assert_numbered, some_lines, words_of
-from wordtide.drain import Step
-from wordtide.planning.pace import Pace
+from wordtide.dagster.word_counts import run_beside
+from wordtide.drain.loop import Step
+from wordtide.drain.pacing import Pace
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_a_cancelled_run_finishes_the_batch_in_hand(
             _thread.interrupt_main()
             assert stop.wait(20), "the drain was not told to stop"
 
-    monkeypatch.setattr("wordtide.drain.reached", reached)
+    monkeypatch.setattr("wordtide.drain.loop.reached", reached)
     drain = place.drainer(stream, stop=stop)
     with pytest.raises(KeyboardInterrupt):
         list(run_beside(drain, followed, stop))
@@ -47,7 +47,7 @@ def test_a_cancelled_run_finishes_the_batch_in_hand(
 def test_a_cancelled_run_abandons_a_batch_that_takes_long(
     place: Place, followed: Pace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assets.word_counts, "CANCEL_SECONDS", 0.2)
+    monkeypatch.setattr(wordtide.dagster.word_counts, "CANCEL_SECONDS", 0.2)
     stream = place.topic_stream()
     lines = some_lines(100)
     place.produce(stream, lines)
@@ -62,7 +62,7 @@ def test_a_cancelled_run_abandons_a_batch_that_takes_long(
         if step is Step.REPORT:
             over.set()
 
-    monkeypatch.setattr("wordtide.drain.reached", reached)
+    monkeypatch.setattr("wordtide.drain.loop.reached", reached)
     with pytest.raises(KeyboardInterrupt):
         list(run_beside(place.drainer(stream, run_id="abandoned", stop=stop), followed, stop))
     assert len(place.ledger(stream)) == 1

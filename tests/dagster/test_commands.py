@@ -43,7 +43,7 @@ def test_materialize_from_the_command_line_drains_what_is_there_and_ends(place, 
     stream = place.topic_stream(partitions=2)
     lines = some_lines(500)
     place.produce(stream, lines)
-    ended = dagster("asset", "materialize", "--select", "s/word_counts", "-m", "platform_defs.definitions")
+    ended = dagster("asset", "materialize", "--select", "s/word_counts", "-m", "wordtide.dagster.definitions")
     assert ended.returncode == 0, ended.stderr
     assert place.counted(stream) == words_of(lines)
     assert "BetaWarning" not in ended.stderr
@@ -79,9 +79,9 @@ def test_streams_whose_names_meet_fail_validation_with_their_line_and_the_others
     ended = dagster("definitions", "validate", "-w", "workspace.yaml")
     assert ended.returncode == 1
     assert line in ended.stdout + ended.stderr
-    ended = dagster("asset", "materialize", "--select", "good/word_counts", "-m", "platform_defs.definitions")
+    ended = dagster("asset", "materialize", "--select", "good/word_counts", "-m", "wordtide.dagster.definitions")
     assert ended.returncode == 0, ended.stderr
-    ended = dagster("asset", "materialize", "--select", "t/word_counts", "-m", "platform_defs.definitions")
+    ended = dagster("asset", "materialize", "--select", "t/word_counts", "-m", "wordtide.dagster.definitions")
     assert ended.returncode == 1
     assert line in ended.stdout + ended.stderr
 

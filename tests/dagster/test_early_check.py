@@ -9,11 +9,11 @@ from contextlib import contextmanager
 import dagster as dg
 import pytest
 
-from assets.word_counts import FOLLOW_TAG, _EarlyCheck
 from tests.dagster.support import definitions, instance, tick
 from tests.support import Place, decide, wait_until
 from wordtide.config import Stream
-from wordtide.planning.stalls import Standing
+from wordtide.core.stalls import Standing
+from wordtide.dagster.word_counts import FOLLOW_TAG, _EarlyCheck
 
 KEY = dg.AssetCheckKey(dg.AssetKey(["s", "word_counts"]), "nothing_parked")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from assets.labels import quoted
+from wordtide.dagster.labels import quoted
 
 
 @pytest.mark.parametrize("name", ["news", "hdfs:///landing/articles", "/var/log/a_b/c-d.e"])

@@ -9,13 +9,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-import assets.lineage
+import wordtide.dagster.lineage
 from tests.dagster.support import by_hand, definitions, instance
-from tests.lineage.receiver import Event, Receiver, receiver
+from tests.exporters.openlineage.receiver import Event, Receiver, receiver
 from tests.support import Place, some_lines, unique, words_of
-from wordtide.drain import Step
-from wordtide.errors import ConfigError
-from wordtide.lineage.records import DrainRun
+from wordtide.core.problems import ConfigError
+from wordtide.drain.loop import Step
+from wordtide.exporters.openlineage.records import DrainRun
 from wordtide.table.files import utc_now
 from wordtide.testing.crash import CrashAt
 
@@ -27,7 +27,7 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receive
         monkeypatch.setenv("OPENLINEAGE_URL", made.url)
         monkeypatch.setenv("WORDTIDE_HOME", str(tmp_path / "home"))
         # A loaded machine is no slow backend.
-        monkeypatch.setattr("wordtide.lineage.feed.CLOSE_SECONDS", 60.0)
+        monkeypatch.setattr("wordtide.exporters.openlineage.feed.CLOSE_SECONDS", 60.0)
         yield made
 
 
@@ -114,11 +114,11 @@ def test_what_nobody_foresaw_is_told_with_its_stack_and_an_end_by_hand_as_one() 
 
     with pytest.raises(ZeroDivisionError) as caught:
         stack()
-    failed = assets.lineage._end_of(caught.value)
+    failed = wordtide.dagster.lineage._end_of(caught.value)
     assert (failed.state, failed.message) == ("FAIL", "ZeroDivisionError: oh")
     assert failed.stack is not None
     assert "in stack" in failed.stack
-    assert assets.lineage._end_of(KeyboardInterrupt()).state == "ABORT"
+    assert wordtide.dagster.lineage._end_of(KeyboardInterrupt()).state == "ABORT"
 
 
 def test_a_drain_killed_between_commit_and_telling_is_made_up_for(
@@ -126,7 +126,7 @@ def test_a_drain_killed_between_commit_and_telling_is_made_up_for(
 ) -> None:
     stream = place.topic_stream(engine="local")
     place.produce(stream, ["a b"])
-    crash_at(Step.REPORT, stream, definitions="platform_defs.definitions:defs")
+    crash_at(Step.REPORT, stream, definitions="wordtide.dagster.definitions:defs")
     assert [row["batch"] for row in place.ledger(stream)] == [0, 1]
     assert 1 not in backend.complete()
     # The kit's process had the cluster's home.
@@ -142,16 +142,16 @@ def test_how_a_run_ended_without_a_word_is_what_dagster_says(place: Place) -> No
 
         def told(status: dg.DagsterRunStatus) -> str | None:
             run = home.create_run_for_job(job, status=status)
-            end = assets.lineage._ended(home, DrainRun(run.run_id, utc_now()))
+            end = wordtide.dagster.lineage._ended(home, DrainRun(run.run_id, utc_now()))
             return end.state if end else None
 
         assert told(dg.DagsterRunStatus.STARTED) is None
         assert told(dg.DagsterRunStatus.FAILURE) == "FAIL"
         assert told(dg.DagsterRunStatus.CANCELED) == "ABORT"
         stranger = DrainRun("7d0f2a0e-6f0c-4d52-9a44-0c8a4f6d6f11", utc_now())
-        assert assets.lineage._ended(home, stranger) is None
-        old = DrainRun(stranger.run_id, utc_now() - 2 * assets.lineage.STRANGE_FOR)
-        assert assets.lineage._ended(home, old) is not None
+        assert wordtide.dagster.lineage._ended(home, stranger) is None
+        old = DrainRun(stranger.run_id, utc_now() - 2 * wordtide.dagster.lineage.STRANGE_FOR)
+        assert wordtide.dagster.lineage._ended(home, old) is not None
 
 
 def test_a_drain_neither_waits_for_nor_fails_by_a_backend_that_is_away(place: Place, backend: Receiver) -> None:
@@ -170,7 +170,7 @@ def test_a_drain_neither_waits_for_nor_fails_by_a_backend_that_is_away(place: Pl
 def test_without_a_url_nothing_is_told_and_no_thread_starts(
     place: Place, backend: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("assets.lineage.LineageFeed", lambda *_: pytest.fail("a feed was opened"))
+    monkeypatch.setattr("wordtide.dagster.lineage.LineageFeed", lambda *_: pytest.fail("a feed was opened"))
     before = set(threading.enumerate())
     stream = place.topic_stream(engine="local")
     for name, value in (("OPENLINEAGE_URL", ""), ("OPENLINEAGE_DISABLED", "true")):

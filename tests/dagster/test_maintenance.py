@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from platform_defs import jobs
 from tests.dagster.support import by_hand, definitions, instance
 from tests.support import Place
+from wordtide.dagster import jobs
 from wordtide.table.commit import WordCounts
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.keys import source_key, word_counts_key
-from assets.word_counts import CHECK_NAME
-from platform_defs.definitions import build_definitions
-from platform_defs.retention import delete_old_runs, delete_run
 from tests.dagster.support import by_hand, events, instance
 from wordtide.config import Stream, parse_streams
+from wordtide.dagster.definitions import build_definitions
+from wordtide.dagster.keys import source_key, word_counts_key
+from wordtide.dagster.retention import delete_old_runs, delete_run
+from wordtide.dagster.word_counts import CHECK_NAME
 from wordtide.table.files import utc_now
 
 IN_A_WEEK = timedelta(days=7, minutes=1)
@@ -57,8 +57,8 @@ class Folder:
 
 @pytest.fixture
 def few_events_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assets.reporter.EVENTS_LOOKED_AT", 4)
-    monkeypatch.setattr("platform_defs.retention.EVENTS_LOOKED_AT", 4)
+    monkeypatch.setattr("wordtide.dagster.reporter.EVENTS_LOOKED_AT", 4)
+    monkeypatch.setattr("wordtide.dagster.retention.EVENTS_LOOKED_AT", 4)
 
 
 @pytest.mark.usefixtures("few_events_needed")
@@ -97,7 +97,7 @@ def test_what_was_reported_by_a_run_that_is_gone_is_not_reported_again(tmp_path,
             assert here.drain(3).success
         with monkeypatch.context() as broken:
             # A run that fails at its end logs no event that says up to where everything is reported.
-            broken.setattr("assets.word_counts._look", lambda *_: 1 / 0)
+            broken.setattr("wordtide.dagster.word_counts._look", lambda *_: 1 / 0)
             assert not here.drain(3).success
         assert here.forget() == 1
         assert here.told() == [4, 5, 6, 7, 8, 9]
@@ -106,7 +106,7 @@ def test_what_was_reported_by_a_run_that_is_gone_is_not_reported_again(tmp_path,
 
 
 def test_the_run_that_told_how_far_the_source_is_taken_stays(tmp_path, monkeypatch):
-    monkeypatch.setattr("platform_defs.retention.EVENTS_LOOKED_AT", 1)
+    monkeypatch.setattr("wordtide.dagster.retention.EVENTS_LOOKED_AT", 1)
     with instance() as home:
         here = Folder(tmp_path, home)
         assert here.drain(1).success
@@ -151,7 +151,7 @@ def test_a_run_that_cannot_be_deleted_is_named_and_holds_up_no_other(tmp_path, m
                 raise PermissionError("not yours")
             delete_run(instance, run_id)
 
-        monkeypatch.setattr("platform_defs.retention.delete_run", delete)
+        monkeypatch.setattr("wordtide.dagster.retention.delete_run", delete)
         with pytest.raises(dg.Failure, match=f"2 old runs deleted, 1 could not be: s: run {stuck[:8]}: not yours"):
             here.forget()
         assert here.runs() == [stuck]

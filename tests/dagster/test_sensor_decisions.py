@@ -2,10 +2,10 @@
 
 import pytest
 
-from assets.runs import GRACE_SECONDS
-from platform_defs.sensors import ActiveRun, Failures, back_off, decide, hold
 from tests.dagster.support import NEWS
-from wordtide.lag import Waiting
+from wordtide.dagster.runs import GRACE_SECONDS
+from wordtide.dagster.sensors import ActiveRun, Failures, back_off, decide, hold
+from wordtide.status.lag import Waiting
 
 NO_FAILURES = Failures(0, 0.0)
 

@@ -181,7 +181,7 @@ def test_what_a_crash_left_unreported_is_reported_by_the_next_run(place):
 
 
 def test_a_long_unreported_past_is_one_summary_and_the_newest_singly(place, monkeypatch):
-    monkeypatch.setattr("assets.reporter.SINGLE_EVENTS", 2)
+    monkeypatch.setattr("wordtide.dagster.reporter.SINGLE_EVENTS", 2)
     stream = place.topic_stream(engine="local")
     for number in range(5):
         place.produce(stream, ["a " * number + "a"])
@@ -227,7 +227,7 @@ def test_a_summary_that_is_the_newest_event_is_not_reported_again(place, monkeyp
     for line in ("a", "b", "c"):
         place.produce(stream, [line])
         place.drain(stream)
-    monkeypatch.setattr("assets.reporter.unreported", lambda numbers, reported, _: (list(numbers), []))
+    monkeypatch.setattr("wordtide.dagster.reporter.unreported", lambda numbers, reported, _: (list(numbers), []))
     defs = definitions(place, stream)
     with instance() as home:
         assert by_hand(defs, stream, home).success
@@ -284,7 +284,7 @@ def test_a_table_is_in_step_with_its_source_while_a_run_goes_on(place, monkeypat
     place.produce(stream, ["a"])
     defs = definitions(place, stream)
     # The events that end a run are left out: what is there then is what the UI shows in the middle of one.
-    monkeypatch.setattr("assets.word_counts._result", lambda *_: (_ for _ in ()).throw(OSError("not yet")))
+    monkeypatch.setattr("wordtide.dagster.word_counts._result", lambda *_: (_ for _ in ()).throw(OSError("not yet")))
     with instance() as home:
         assert not by_hand(defs, stream, home).success
         assert [metadata(event)["batch"] for event in events(home, stream)] == [1]
@@ -344,9 +344,9 @@ def test_a_failed_event_is_not_hidden_by_the_events_after_it(place, monkeypatch)
     place.produce(stream, ["a"])
     defs = definitions(place, stream)
     with instance() as home, monkeypatch.context() as broken:
-        broken.setattr("assets.reporter.RETRY_SECONDS", 0.0)
+        broken.setattr("wordtide.dagster.reporter.RETRY_SECONDS", 0.0)
         broken.setattr(
-            "assets.reporter.materialization", lambda *_: (_ for _ in ()).throw(OSError("database is locked"))
+            "wordtide.dagster.reporter.materialization", lambda *_: (_ for _ in ()).throw(OSError("database is locked"))
         )
         assert by_hand(defs, stream, home).success
         broken.undo()

@@ -7,13 +7,13 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
-from assets.keys import source_key, word_counts_key
-from assets.report import Report, SourceVersion, materialization, next_version, offsets_of, source_events
-from assets.versions import MAX_CHARACTERS, VERSION_TAG, Version
-from platform_defs.definitions import build_definitions
 from tests.dagster.support import NEWS, by_hand, definitions, events, instance
-from wordtide.planning.kafka import position_of
-from wordtide.sources import kafka
+from wordtide.dagster.definitions import build_definitions
+from wordtide.dagster.events import Report, SourceVersion, materialization, next_version, offsets_of, source_events
+from wordtide.dagster.keys import source_key, word_counts_key
+from wordtide.dagster.versions import MAX_CHARACTERS, VERSION_TAG, Version
+from wordtide.sources.kafka import source as kafka
+from wordtide.sources.kafka.plan import position_of
 
 POSTGRES_BYTES = 2704 - len('["x", "word_counts"]') - 100 - 400
 """Of a value, with the longest names of a stream and a topic in the same row of the index."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from platform_defs.definitions import VALIDATING, build_definitions
 from resources import SparkResource
-from wordtide.errors import ConfigError
+from wordtide.core.problems import ConfigError
+from wordtide.dagster.definitions import VALIDATING, build_definitions
 
 MET = """
 streams:

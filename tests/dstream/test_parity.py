@@ -27,7 +27,7 @@ from tests.receivers.support import LineServer
 from tests.support import SECONDS, Place, some_lines, unique, wait_until, words_in, words_of
 from wordtide.config import PROJECT_ROOT, Stream
 from wordtide.embedded.cluster import ClusterAddress
-from wordtide.embedded.java import find_java
+from wordtide.system.java import find_java
 
 ODD = (
     b"crlf line\r\nlone\rcr\r\n\nafter an empty one\n  two  blanks  \n"

@@ -17,13 +17,13 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from hdfs_native import Client
 
 from tests.servers import ANY_PORTS, end_for_sure
+from wordtide.core.problems import EnvironmentProblem
 from wordtide.embedded import cluster, hdfs, kafka
 from wordtide.embedded.cluster import ClusterAddress
 from wordtide.embedded.jars import ServerJars
-from wordtide.embedded.ports import listening
-from wordtide.embedded.process import ProcessId
 from wordtide.embedded.record import Record, Server, read_record, write_record
-from wordtide.errors import EnvironmentProblem
+from wordtide.system.ports import listening
+from wordtide.system.process import ProcessId
 
 TOPIC = "kept"
 

@@ -13,11 +13,11 @@ import pytest
 
 from tests.support import wait_until
 from wordtide.config import PROJECT_ROOT
+from wordtide.core.problems import ConfigError, EnvironmentProblem
 from wordtide.embedded import jars
-from wordtide.embedded.java import find_java
-from wordtide.embedded.locks import exclusive
 from wordtide.embedded.progress import FetchProgress
-from wordtide.errors import ConfigError, EnvironmentProblem
+from wordtide.system.java import find_java
+from wordtide.system.locks import exclusive
 
 LOCK = {
     "hdfs/a-1.0.jar": hashlib.sha256(b"a").hexdigest(),

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from wordtide.core.problems import EnvironmentProblem
 from wordtide.embedded import cluster
-from wordtide.embedded.ports import Ports
-from wordtide.embedded.process import ProcessId
 from wordtide.embedded.record import ClusterAddress, Record, Server, read_record, write_record
-from wordtide.errors import EnvironmentProblem
+from wordtide.system.ports import Ports
+from wordtide.system.process import ProcessId
 
 PORTS = Ports(kafka=1, controller=2, hdfs=3, webhdfs=4)
 

@@ -13,7 +13,7 @@ import pytest
 from tests.engines.test_standalone_cluster import ENVIRONMENT, HOME, SCRIPT
 from tests.support import Place, some_lines, wait_until, words_of
 from wordtide.config import PROJECT_ROOT
-from wordtide.embedded.java import find_java
+from wordtide.system.java import find_java
 
 OVER_CONNECT = re.sub(
     r"spark = SparkResource\(.*?\n.*?\}\)\n", "spark = SparkResource(remote=master, parallelism=2)\n", SCRIPT
@@ -93,8 +93,8 @@ INTO_SILENCE = "import os, signal, time\n" + OVER_CONNECT.replace(
     "spark.tasks())}", "spark.tasks(), spark.answers)}"
 ).replace(
     "drain = Drain(",
-    "import resources.spark, wordtide.counting.spark as engine\n"
-    "resources.spark.CONNECT_SECONDS = engine.ANSWER_EVERY_SECONDS = 1.0\n"
+    "import wordtide.dagster.resources.spark, wordtide.counting.spark as engine\n"
+    "wordtide.dagster.resources.spark.CONNECT_SECONDS = engine.ANSWER_EVERY_SECONDS = 1.0\n"
     "def hang(session, reports=engine._reports):\n"
     "    os.kill(int(os.environ['SERVER']), signal.SIGSTOP)\n"
     "    return reports(session)\n"
@@ -122,7 +122,7 @@ def test_a_connect_server_that_hangs_ends_the_batch_in_one_line_and_the_process(
     finally:
         os.kill(remote.pid, signal.SIGCONT)
     assert ended.stderr.splitlines()[-1] == (
-        f"wordtide.errors.EnvironmentProblem: Spark at {remote.url} stopped answering"
+        f"wordtide.core.problems.EnvironmentProblem: Spark at {remote.url} stopped answering"
         " (nothing answers there within 1 s); check its log and restart it. Nothing was published"
     )
     assert place.counted(stream) == words_of([])

@@ -12,9 +12,9 @@ import pytest
 from resources import SparkResource
 from tests.support import Place
 from wordtide.config import EngineName
+from wordtide.core.problems import EnvironmentProblem
 from wordtide.counting.local import LocalEngine
 from wordtide.counting.spark import SparkEngine
-from wordtide.errors import EnvironmentProblem
 from wordtide.storage.local import LocalStorage
 from wordtide.table.commit import WordCounts
 

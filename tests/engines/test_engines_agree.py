@@ -8,13 +8,13 @@ import pytest
 import zstandard
 
 from tests.support import rows_in, some_lines
-from wordtide.batch import Batch
 from wordtide.config import EngineName
+from wordtide.core.model import Batch
+from wordtide.core.problems import PlanAgain
 from wordtide.counting.local import LocalEngine
 from wordtide.counting.spark import SparkEngine, _summed
 from wordtide.demo.text import lines as real_lines
-from wordtide.errors import PlanAgain
-from wordtide.sources.landing import LandingReader
+from wordtide.sources.files.source import LandingReader
 from wordtide.storage import LocalStorage
 from wordtide.table.ledger import json_share
 
@@ -94,7 +94,7 @@ def test_on_files_of_every_kind(place, spark, tmp_path):
 
 
 def test_a_plain_file_cut_into_many_pieces_is_the_same_file(place, spark, tmp_path, monkeypatch):
-    monkeypatch.setattr("wordtide.sources.landing.PIECE_BYTES", 1000)
+    monkeypatch.setattr("wordtide.sources.files.source.PIECE_BYTES", 1000)
     stream = place.folder_stream()
     text = "\r\n".join(some_lines(500)).encode()
     place.land(stream, "a.txt", text)

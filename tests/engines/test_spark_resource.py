@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-import resources.spark
+import wordtide.dagster.resources.spark
 from resources import SparkResource
-from wordtide.errors import EnvironmentProblem
+from wordtide.core.problems import EnvironmentProblem
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_connect_server_that_is_not_there_is_named_soon_and_without_its_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Left to itself Spark's client tries for ten minutes, and again when the process ends.
-    monkeypatch.setattr(resources.spark, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(wordtide.dagster.resources.spark, "CONNECT_SECONDS", 1.0)
     line = refusal(SparkResource(remote="sc://127.0.0.1:1/;token=geheim"))
     assert "Spark at sc://127.0.0.1:1/ does not start: nothing answers there within 1 s" in line
     assert "WORDTIDE_SPARK_REMOTE" in line

@@ -15,7 +15,7 @@ from tests.support import Place, some_lines, topic_of, wait_until, words_of
 from wordtide.config import PROJECT_ROOT
 from wordtide.doctor.findings import Finding, gather
 from wordtide.doctor.sharing import sharing_checks
-from wordtide.embedded.java import find_java
+from wordtide.system.java import find_java
 
 HOME = Path(pyspark.__file__).parent
 # Spark's own start scripts would find the Scala version by themselves.
@@ -26,10 +26,10 @@ import sys
 from pathlib import Path
 from resources import SparkResource
 from wordtide.config import EngineName, load_streams
-from wordtide.connection import KafkaConnection
+from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.counting.spark import SparkEngine
-from wordtide.drain import Drain
-from wordtide.planning.pace import Pace
+from wordtide.drain.loop import Drain
+from wordtide.drain.pacing import Pace
 from wordtide.wiring import open_source, open_table
 
 streams, kafka, master = sys.argv[1:]

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-import wordtide.drain
-from wordtide.batch import Split, SplitProof
+import wordtide.drain.loop
 from wordtide.config import EngineName, Stream, load_streams
-from wordtide.connection import KafkaConnection
+from wordtide.core.model import Split, SplitProof
+from wordtide.core.problems import WordtideError
+from wordtide.core.source import SplitReader
+from wordtide.core.text import Text
 from wordtide.counting.local import LocalEngine
-from wordtide.drain import Drain, Step
-from wordtide.errors import WordtideError
-from wordtide.planning.pace import Pace
-from wordtide.reading.text import Text
-from wordtide.sources.base import SplitReader
+from wordtide.drain.loop import Drain, Step
+from wordtide.drain.pacing import Pace
+from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.wiring import open_source, open_table
 
 HELD_SECONDS = 30.0
@@ -61,7 +61,7 @@ def hold_at(held_step: Step | None, hold: Callable[[], object]) -> None:
             if seen == 2:
                 hold()
 
-    wordtide.drain.reached = reached
+    wordtide.drain.loop.reached = reached
 
 
 def drain_of(stream: Stream, kafka: str, run_id: str) -> Drain:
@@ -103,7 +103,7 @@ def materialize() -> None:
             time.sleep(0.02)
 
     hold_at(Step.WRITE, hold)
-    sys.argv[1:] = ["asset", "materialize", "--select", "s/word_counts", "-m", "platform_defs.definitions"]
+    sys.argv[1:] = ["asset", "materialize", "--select", "s/word_counts", "-m", "wordtide.dagster.definitions"]
     main()  # type: ignore[no-untyped-call]
 
 

@@ -13,16 +13,16 @@ from kafka.record.util import calc_crc32c
 
 from tests.servers import OwnBroker
 from tests.support import Place, assert_contiguous, decide, produce, topic_of
-from wordtide.batch import Halt, KafkaSplit, SplitProof
 from wordtide.config import Stream, load_streams
-from wordtide.connection import KafkaConnection
+from wordtide.core.model import Halt, KafkaSplit, SplitProof
+from wordtide.core.text import Text
 from wordtide.doctor.brokers import kafka_check
 from wordtide.doctor.findings import SourceSeen
 from wordtide.doctor.positions import read_at_position
 from wordtide.embedded.cluster import ClusterAddress
-from wordtide.reading.attempts import attempt
-from wordtide.reading.kafka import KafkaReader
-from wordtide.reading.text import Text
+from wordtide.sources.kafka.attempts import attempt
+from wordtide.sources.kafka.connection import KafkaConnection
+from wordtide.sources.kafka.read import KafkaReader
 
 SPAWN = multiprocessing.get_context("spawn")
 BATCHES = ("one", "two", "three", "four")

@@ -35,12 +35,12 @@ from tests.support import (
     words_of,
 )
 from wordtide.config import Stream
-from wordtide.drain import Step, Summary
+from wordtide.core.problems import DecisionRefused, SourceUnavailable
+from wordtide.drain.loop import Step, Summary
+from wordtide.drain.pacing import Pace
 from wordtide.embedded.cluster import ClusterAddress
-from wordtide.errors import DecisionRefused, SourceUnavailable
-from wordtide.planning.pace import Pace
-from wordtide.reading.kafka import KafkaReader
-from wordtide.sources.kafka import KafkaTopic
+from wordtide.sources.kafka.read import KafkaReader
+from wordtide.sources.kafka.source import KafkaTopic
 
 ONE_BY_ONE = {"batch.num.messages": "1"}
 """A batch a record, so that a broker's log can be cut anywhere."""
@@ -410,8 +410,8 @@ def test_a_broker_killed_mid_batch_and_back_is_waited_for(
 def test_a_broker_that_stays_away_ends_the_drain_in_one_line_and_the_next_goes_on(
     own: Place, first: OwnBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wordtide.reading.kafka.STALL_SECONDS", 1.0)
-    monkeypatch.setattr("wordtide.sources.kafka.BOOTSTRAP_TIMEOUT_MS", 1000)
+    monkeypatch.setattr("wordtide.sources.kafka.read.STALL_SECONDS", 1.0)
+    monkeypatch.setattr("wordtide.sources.kafka.source.BOOTSTRAP_TIMEOUT_MS", 1000)
     stream = own.topic_stream(partitions=2)
     lines = some_lines(3000)
     own.produce(stream, lines[:100])
@@ -526,12 +526,12 @@ class Deaf(Consumer):
 
 
 def test_a_fetch_that_stalls_does_not_keep_the_other_partitions(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wordtide.reading.kafka.STALL_SECONDS", 1.0)
+    monkeypatch.setattr("wordtide.sources.kafka.read.STALL_SECONDS", 1.0)
     stream = place.topic_stream(partitions=3)
     for partition in range(3):
         place.produce(stream, ["a"] * 4, partition=partition)
     with monkeypatch.context() as patched:
-        patched.setattr("wordtide.reading.kafka.Consumer", Deaf)
+        patched.setattr("wordtide.sources.kafka.read.Consumer", Deaf)
         summary = place.drain(stream)
     assert summary.stalled == [f"{topic_of(stream)}/1: nothing arrived for 1 s; going on at offset 0 when it answers"]
     assert place.counted(stream) == {"a": 8}
@@ -543,9 +543,9 @@ def test_a_fetch_that_stalls_does_not_keep_the_other_partitions(place: Place, mo
 def test_what_gave_nothing_is_tried_again_and_recorded_if_that_lasts(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wordtide.reading.kafka.STALL_SECONDS", 0.3)
-    monkeypatch.setattr("wordtide.sources.kafka.LEFT_OUT_SECONDS", 0.2)
-    monkeypatch.setattr("wordtide.reading.kafka.Consumer", Deaf)
+    monkeypatch.setattr("wordtide.sources.kafka.read.STALL_SECONDS", 0.3)
+    monkeypatch.setattr("wordtide.sources.kafka.source.LEFT_OUT_SECONDS", 0.2)
+    monkeypatch.setattr("wordtide.sources.kafka.read.Consumer", Deaf)
     stream = place.topic_stream(partitions=2, linger="0s", kafka={"stalled": "2s"})
     for partition in range(2):
         place.produce(stream, ["a"] * 4, partition=partition)
@@ -553,7 +553,7 @@ def test_what_gave_nothing_is_tried_again_and_recorded_if_that_lasts(
     assert place.counted(stream) == {"a": 4}
     # Left out for 0.2, 0.4, 0.8 … s: it is held since the first time.
     assert [row[:3] for row in noted(place, stream, "stalled")] == [(1, 0, 4)]
-    monkeypatch.setattr("wordtide.reading.kafka.Consumer", Consumer)
+    monkeypatch.setattr("wordtide.sources.kafka.read.Consumer", Consumer)
     assert follow(place, stream).stalled == []
     assert place.counted(stream) == {"a": 8}
 
@@ -561,8 +561,8 @@ def test_what_gave_nothing_is_tried_again_and_recorded_if_that_lasts(
 def test_a_broker_frozen_mid_batch_does_not_keep_the_partitions_of_others(
     own: Place, second: OwnBroker, spread: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wordtide.reading.kafka.STALL_SECONDS", 1.0)
-    monkeypatch.setattr("wordtide.sources.kafka.REQUEST_TIMEOUT_MS", 3000)
+    monkeypatch.setattr("wordtide.sources.kafka.read.STALL_SECONDS", 1.0)
+    monkeypatch.setattr("wordtide.sources.kafka.source.REQUEST_TIMEOUT_MS", 3000)
     topic = topic_of(spread)
     for partition in (0, 1):
         own.produce(spread, ["a"] * 4, partition=partition)

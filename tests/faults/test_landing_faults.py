@@ -23,14 +23,14 @@ from hdfs_native import Client, WriteOptions
 
 from tests.dagster.support import by_hand, definitions, instance
 from tests.support import Place, assert_numbered, open_to_append, unique, wait_until
-from wordtide.batch import Batch, Counted, Decision, Taken, Verdict
 from wordtide.config import PROJECT_ROOT, EngineName, Stream
+from wordtide.core.model import Batch, Counted, Decision, Taken, Verdict
 from wordtide.counting.local import LocalEngine
-from wordtide.drain import Step, Summary
-from wordtide.lag import ledger_of
-from wordtide.reading.files import UnreadableFile
+from wordtide.drain.loop import Step, Summary
 from wordtide.repair.resolve import resolve
-from wordtide.sources.landing import LandingFolder
+from wordtide.sources.files.read import UnreadableFile
+from wordtide.sources.files.source import LandingFolder
+from wordtide.status.lag import ledger_of
 from wordtide.storage import FileInfo, PathProblem, Storage, Survey, Unreadable
 from wordtide.table.ledger import Ledger
 from wordtide.testing.files import set_mtime
@@ -478,7 +478,7 @@ def test_a_file_on_a_bad_sector_is_stalled_by_name_tried_again_more_and_more_rar
     source = LandingFolder(stream, damaged, root)  # type: ignore[arg-type]
     ledger = ledger_of(place.handle(stream))
     for moment in (0.0, 0.5, 1.5, 2.0, 3.5, 4.0, 8.0):
-        monkeypatch.setattr("wordtide.sources.landing.time.monotonic", lambda at=1000 + moment: at)
+        monkeypatch.setattr("wordtide.sources.files.source.time.monotonic", lambda at=1000 + moment: at)
         plan = source.look().plan(ledger, lambda _app: None)
         if plan.splits:
             with pytest.raises(UnreadableFile) as failed:
@@ -551,8 +551,8 @@ def test_a_file_that_is_written_while_its_servers_clock_is_ahead_is_left_to_the_
 
 OTHER_USER = """
 import os, sys
-from wordtide.batch import FileSplit
-from wordtide.reading.files import CorruptFile, read_files
+from wordtide.core.model import FileSplit
+from wordtide.sources.files.read import CorruptFile, read_files
 from wordtide.storage import LocalStorage
 path = sys.argv[1]
 os.chmod(os.path.dirname(path), 0o711)

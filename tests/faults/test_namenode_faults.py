@@ -20,15 +20,15 @@ from deltalake import DeltaTable
 
 from tests.faults.test_landing_faults import after_plan
 from tests.support import SECONDS, Place, assert_numbered, some_lines, wait_until, words_of
-from wordtide import limits
 from wordtide.config import Stream
+from wordtide.core.problems import WordtideError
 from wordtide.embedded import hdfs
 from wordtide.embedded.cluster import ClusterAddress
 from wordtide.embedded.jars import server_jars
-from wordtide.embedded.java import find_java
-from wordtide.embedded.ports import Reservations
-from wordtide.embedded.process import ProcessId, stop
-from wordtide.errors import WordtideError
+from wordtide.system import limits
+from wordtide.system.java import find_java
+from wordtide.system.ports import Reservations
+from wordtide.system.process import ProcessId, stop
 
 
 @dataclass

@@ -18,8 +18,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-import wordtide.drain
-from assets.runs import unfinished_runs
+import wordtide.drain.loop
 from tests.dagster.support import by_hand, definitions, events
 from tests.faults.lives import Orders, live, spark_deaths
 from tests.support import (
@@ -35,7 +34,8 @@ from tests.support import (
 )
 from wordtide.cli.dagster_dev import DagsterDev
 from wordtide.config import PROJECT_ROOT, Stream
-from wordtide.drain import Step
+from wordtide.dagster.runs import unfinished_runs
+from wordtide.drain.loop import Step
 from wordtide.embedded.cluster import ClusterAddress
 
 SECONDS = 120.0
@@ -262,7 +262,7 @@ def test_a_drain_goes_on_without_dagsters_database_and_the_next_run_reports_the_
                 (home / "history").rename(home / "gone")
 
     with dg.DagsterInstance.local_temp(str(home)) as instance:
-        monkeypatch.setattr(wordtide.drain, "reached", reached)
+        monkeypatch.setattr(wordtide.drain.loop, "reached", reached)
         # Dagster itself cannot end a run that it cannot write down.
         with suppress(Exception):
             assert not by_hand(defs, stream, instance).success

@@ -11,9 +11,9 @@ import pytest
 
 from tests.support import SECONDS, Place, wait_until, words_of
 from wordtide.config import Stream
-from wordtide.errors import SourceUnavailable
-from wordtide.lag import look
-from wordtide.sources.kafka import KafkaTopic
+from wordtide.core.problems import SourceUnavailable
+from wordtide.sources.kafka.source import KafkaTopic
+from wordtide.status.lag import look
 from wordtide.testing.network import silent
 from wordtide.testing.servers import Broker
 

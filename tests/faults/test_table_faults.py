@@ -16,17 +16,17 @@ import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction
 
 import wordtide.table.maintain
-from assets.runs import GRACE_SECONDS
-from platform_defs.sensors import ActiveRun, Failures, back_off, hold
 from tests.dagster.support import NEWS
 from tests.faults.disks import KINDS, Disk, disk_of
 from tests.invariants.conftest import At
 from tests.support import Place, assert_contiguous, assert_numbered, rows_in, some_lines, unique, words_in, words_of
 from wordtide.config import Stream
+from wordtide.core.problems import EnvironmentProblem, SourceUnavailable, TableRefused, WordtideError
 from wordtide.counting.accumulate import Accumulator, Limits
-from wordtide.drain import Step, Summary
-from wordtide.errors import EnvironmentProblem, SourceUnavailable, TableRefused, WordtideError
-from wordtide.planning.pace import Pace
+from wordtide.dagster.runs import GRACE_SECONDS
+from wordtide.dagster.sensors import ActiveRun, Failures, back_off, hold
+from wordtide.drain.loop import Step, Summary
+from wordtide.drain.pacing import Pace
 from wordtide.table.ages import STALE_PLAN
 from wordtide.table.commit import WordCounts
 from wordtide.table.files import write_batch_row
@@ -55,7 +55,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = timedelta(0)
-        monkeypatch.setattr("wordtide.drain.utc_now", self.now)
+        monkeypatch.setattr("wordtide.drain.loop.utc_now", self.now)
         monkeypatch.setattr("wordtide.table.commit.utc_now", self.now)
 
     def now(self) -> datetime:

@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from tests.support import Place, assert_numbered, decide, delete_records, some_lines, topic_of, words_of
-from wordtide.batch import KafkaSplit
-from wordtide.errors import DecisionRefused
+from wordtide.core.model import KafkaSplit
+from wordtide.core.problems import DecisionRefused
 from wordtide.repair.recount import find_published, recount
 from wordtide.repair.resolve import existing
 
@@ -97,8 +97,8 @@ def test_text_is_no_way_out_for_offsets_that_are_lost(place: Place) -> None:
 def test_a_producer_that_changes_in_the_middle_of_a_batch_is_noticed_there(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wordtide.reading.kafka.MAX_FETCH", 100)
-    monkeypatch.setattr("wordtide.reading.kafka.JUDGED_AGAIN", 50)
+    monkeypatch.setattr("wordtide.sources.kafka.read.MAX_FETCH", 100)
+    monkeypatch.setattr("wordtide.sources.kafka.read.JUDGED_AGAIN", 50)
     stream = place.topic_stream()
     place.produce(stream, [*some_lines(300), *registered(1000)])
     [what] = place.drain(stream).parked

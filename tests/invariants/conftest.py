@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from wordtide.drain import Step
+from wordtide.drain.loop import Step
 
 At = Callable[[Step, Callable[[], None]], None]
 
@@ -20,5 +20,5 @@ def at(monkeypatch: pytest.MonkeyPatch) -> At:
         if actions[step]:
             actions[step].pop(0)()
 
-    monkeypatch.setattr("wordtide.drain.reached", reached)
+    monkeypatch.setattr("wordtide.drain.loop.reached", reached)
     return lambda step, action: actions[step].append(action)

@@ -11,12 +11,12 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from deltalake import DeltaTable
 
-import wordtide.lag
-from platform_defs.definitions import build_definitions
+import wordtide.status.lag
 from resources import HdfsResource, KafkaResource
 from tests.support import Place, assert_contiguous, assert_numbered, some_lines, topic_of, words_of
-from wordtide.drain import Summary
-from wordtide.errors import TableRefused
+from wordtide.core.problems import TableRefused
+from wordtide.dagster.definitions import build_definitions
+from wordtide.drain.loop import Summary
 
 
 def test_counts_ledger_row_and_positions_of_a_batch_are_one_commit(place: Place) -> None:
@@ -51,7 +51,7 @@ def test_deleting_dagster_home_and_consumer_groups_changes_no_count(place: Place
         with dg.DagsterInstance.local_temp(str(home)) as instance:
             assert definitions.resolve_job_def("s_drain").execute_in_process(instance=instance).success
         shutil.rmtree(home)
-        wordtide.lag._known.clear()
+        wordtide.status.lag._known.clear()
         # A consumer group that claims to have read everything, under the name our readers use.
         claims = Consumer({"bootstrap.servers": place.cluster.kafka, "group.id": "wordtide"})
         claims.commit(offsets=[TopicPartition(topic_of(stream), n, 10**6) for n in range(2)], asynchronous=False)

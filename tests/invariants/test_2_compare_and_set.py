@@ -10,8 +10,8 @@ import pytest
 from tests.invariants.conftest import At
 from tests.support import Place, assert_contiguous, assert_numbered, rows_in, some_lines, words_of
 from wordtide.config import Stream
-from wordtide.drain import Drain, Step
-from wordtide.planning.pace import Pace
+from wordtide.drain.loop import Drain, Step
+from wordtide.drain.pacing import Pace
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.maintain import compact_if_needed
 
@@ -73,7 +73,7 @@ def test_of_two_drains_on_one_plan_exactly_one_wins_every_time(place: Place, mon
                 met.once = True
                 barrier.wait()
 
-        monkeypatch.setattr("wordtide.drain.reached", together)
+        monkeypatch.setattr("wordtide.drain.loop.reached", together)
         drains = [place.drainer(stream, run_id=name) for name in ("left", "right")]
         snapshots = [recorded_snapshots(drain) for drain in drains]
         threads = [threading.Thread(target=run, args=(drain, stream)) for drain in drains]

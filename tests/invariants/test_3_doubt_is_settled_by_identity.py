@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from tests.support import Place, assert_numbered, some_lines, words_of
-from wordtide.errors import SourceUnavailable
+from wordtide.core.problems import SourceUnavailable
 
 
 class PanicException(BaseException):

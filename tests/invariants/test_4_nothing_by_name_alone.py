@@ -13,8 +13,8 @@ import pytest
 
 from tests.support import Place, create_topic, delete_topic, some_lines, topic_of, words_of
 from wordtide.config import Stream
-from wordtide.connection import KafkaConnection
-from wordtide.errors import TableRefused
+from wordtide.core.problems import TableRefused
+from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.wiring import open_source
 
 

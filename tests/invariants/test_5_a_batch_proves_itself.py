@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.invariants.conftest import At
 from tests.support import Place, create_topic, delete_records, delete_topic, some_lines, topic_of, words_of
-from wordtide.drain import Step
+from wordtide.drain.loop import Step
 
 
 def test_a_file_replaced_while_it_was_read_is_counted_as_one_of_the_two(place: Place, at: At) -> None:

@@ -12,16 +12,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-import wordtide.drain
-import wordtide.sources.kafka
+import wordtide.drain.loop
+import wordtide.sources.kafka.source
 from tests.support import Place, topic_of, words_of
-from wordtide.batch import Halt, KafkaSplit, Stop
 from wordtide.config import PROJECT_ROOT, Stream
-from wordtide.connection import KafkaConnection
+from wordtide.core.model import Halt, KafkaSplit, Stop
+from wordtide.core.problems import PlanAgain, SourceUnavailable
 from wordtide.counting.kernel import CHUNK_BYTES
-from wordtide.errors import PlanAgain, SourceUnavailable
-from wordtide.reading.kafka import KafkaReader
-from wordtide.sources.kafka import KafkaTopic
+from wordtide.sources.kafka.connection import KafkaConnection
+from wordtide.sources.kafka.read import KafkaReader
+from wordtide.sources.kafka.source import KafkaTopic
 from wordtide.table.commit import WordCounts
 from wordtide.table.ledger import Ledger
 from wordtide.table.maintain import compact_if_needed
@@ -37,8 +37,8 @@ import json, resource, sys
 from pathlib import Path
 from wordtide.config import EngineName, load_streams
 from wordtide.counting.local import LocalEngine
-from wordtide.drain import Drain
-from wordtide.planning.pace import Pace
+from wordtide.drain.loop import Drain
+from wordtide.drain.pacing import Pace
 from wordtide.wiring import open_source, open_table
 
 (stream,) = load_streams(Path(sys.argv[1])).values()
@@ -114,7 +114,7 @@ def test_a_batch_takes_no_more_than_its_caps(place: Place) -> None:
 
 
 def test_a_source_that_always_changes_ends_the_drain(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wordtide.drain, "PLAN_AGAIN_LIMIT", 4)
+    monkeypatch.setattr(wordtide.drain.loop, "PLAN_AGAIN_LIMIT", 4)
     stream = place.topic_stream()
     place.produce(stream, ["a"])
     source = place.source(stream)
@@ -131,7 +131,7 @@ def test_a_source_that_always_changes_ends_the_drain(place: Place, monkeypatch: 
 
 
 def test_a_broker_that_is_not_there_ends_the_drain_in_one_line(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wordtide.sources.kafka, "BOOTSTRAP_TIMEOUT_MS", 1000)
+    monkeypatch.setattr(wordtide.sources.kafka.source, "BOOTSTRAP_TIMEOUT_MS", 1000)
     stream = place.topic_stream()
     with socket.socket() as taken:  # bound, but nobody listens
         taken.bind(("127.0.0.1", 0))
@@ -143,7 +143,7 @@ def test_a_broker_that_is_not_there_ends_the_drain_in_one_line(place: Place, mon
 
 
 def test_a_read_of_what_never_comes_ends(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wordtide.reading.kafka.STALL_SECONDS", 1.0)
+    monkeypatch.setattr("wordtide.sources.kafka.read.STALL_SECONDS", 1.0)
     stream = place.topic_stream()
     place.produce(stream, ["a"])
     # Nobody ever writes what follows: a read that waited for it would never end.

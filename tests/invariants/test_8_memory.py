@@ -16,10 +16,10 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from wordtide.config import EngineName, load_streams
-from wordtide.connection import KafkaConnection
+from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.counting.local import LocalEngine
-from wordtide.drain import Drain
-from wordtide.planning.pace import Pace
+from wordtide.drain.loop import Drain
+from wordtide.drain.pacing import Pace
 from wordtide.wiring import open_source, open_table
 
 (stream,) = load_streams(Path(sys.argv[1])).values()

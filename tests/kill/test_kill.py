@@ -29,13 +29,13 @@ from tests.support import (
     words_of,
 )
 from wordtide.config import PROJECT_ROOT, Stream
-from wordtide.drain import Step
+from wordtide.drain.loop import Step
 from wordtide.testing.child import Orders
 from wordtide.testing.crash import Life, events_of
 
 PARTITIONS = 3
 SLOTS = ("left", "right")
-DEFINITIONS = "platform_defs.definitions:build_definitions"
+DEFINITIONS = "wordtide.dagster.definitions:build_definitions"
 ORDERS: list[Step | None] = [*Step, Step.COMMIT, None]
 """Steps to be killed in; None: from outside, at any moment. There are four cases: 24 kills in all."""
 DAGSTER_YAML = """\

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import Place, some_lines, words_of
 from wordtide.config import Stream
-from wordtide.drain import Step
+from wordtide.drain.loop import Step
 from wordtide.testing.crash import CrashAt
 
 
@@ -40,7 +40,7 @@ def test_a_drain_that_dies_in_its_commit_has_published_all_or_nothing(
 
 def test_a_drain_of_ones_own_definitions_dies_as_well(place: Place, stream: Stream, crash_at: CrashAt) -> None:
     place.produce(stream, ["a b"])
-    crash_at(Step.WRITE, stream, definitions="platform_defs.definitions:defs")
+    crash_at(Step.WRITE, stream, definitions="wordtide.dagster.definitions:defs")
     assert len(place.ledger(stream)) == 1
 
 

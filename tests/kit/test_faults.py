@@ -10,9 +10,9 @@ from confluent_kafka import KafkaException
 
 from tests.support import Place, unique
 from wordtide.config import Stream
-from wordtide.embedded.ports import listening
-from wordtide.errors import SourceUnavailable
+from wordtide.core.problems import SourceUnavailable
 from wordtide.storage import HdfsAddress, HdfsStorage
+from wordtide.system.ports import listening
 from wordtide.testing import topics
 from wordtide.testing.files import SlowWriter, append, late_rename, rewrite
 from wordtide.testing.network import Proxy, silent

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.support import Place
-from wordtide.planning.names import is_candidate
+from wordtide.sources.files.names import is_candidate
 from wordtide.testing.soak.account import FolderAccount
 from wordtide.testing.soak.feed import FolderFeed
 

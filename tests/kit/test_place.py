@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import Place
-from wordtide.drain import Step
-from wordtide.errors import ConfigError
+from wordtide.core.problems import ConfigError
+from wordtide.drain.loop import Step
 from wordtide.testing.crash import CrashAt
 
 STREAMS = """\

@@ -18,13 +18,13 @@ from thriftpy2.transport import TMemoryBuffer
 from tests.receivers.support import HOST, Running
 from tests.support import SECONDS
 from wordtide.embedded.jars import flume_jars
-from wordtide.embedded.java import find_java
 from wordtide.receivers.flume import Bounds, FlumeReceiver, listen
 from wordtide.receivers.flume_journal import Journal
 from wordtide.receivers.flume_thrift import MODULE
 from wordtide.receivers.landing import Lander, Limits
 from wordtide.receivers.metrics import Metrics
 from wordtide.storage import LocalStorage, Storage
+from wordtide.system.java import find_java
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "flume"
 EVENT = tuple[Mapping[str, str], bytes]

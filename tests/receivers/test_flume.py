@@ -16,8 +16,8 @@ import pytest
 from tests.receivers.flume_support import Client, landed, line_events, message, serving
 from tests.receivers.support import HOST, files_in, self_signed
 from tests.support import SECONDS, unique, wait_until
+from wordtide.core.problems import ConfigError, EnvironmentProblem, SourceUnavailable
 from wordtide.embedded.cluster import ClusterAddress
-from wordtide.errors import ConfigError, EnvironmentProblem, SourceUnavailable
 from wordtide.receivers import flume
 from wordtide.receivers.doubts import Doubts
 from wordtide.receivers.flume import listen, server_tls

@@ -17,7 +17,7 @@ from tests.cli.support import Shell
 from tests.receivers.flume_support import EXAMPLES, agent, free_port, landed
 from tests.receivers.support import HOST, self_signed
 from tests.support import SECONDS, some_lines, wait_until, words_of
-from wordtide.embedded.java import find_java
+from wordtide.system.java import find_java
 
 __all__ = ["shell"]
 

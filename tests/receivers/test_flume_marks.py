@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.receivers.flume_support import landed
-from wordtide.errors import EnvironmentProblem
+from wordtide.core.problems import EnvironmentProblem
 from wordtide.receivers import flume_journal, flume_marks
 from wordtide.receivers.doubts import Doubts
 from wordtide.receivers.flume_journal import FOLDER, Journal, Put, doubts_of

@@ -13,12 +13,12 @@ import pytest
 
 from tests.receivers.support import files_in, names_in
 from tests.support import SECONDS, wait_until
-from wordtide.errors import EnvironmentProblem, SourceUnavailable
-from wordtide.planning.names import is_candidate
+from wordtide.core.problems import EnvironmentProblem, SourceUnavailable
 from wordtide.receivers import landing
 from wordtide.receivers.backoff import Backoff
 from wordtide.receivers.landing import Lander, Limits
 from wordtide.receivers.metrics import Metrics
+from wordtide.sources.files.names import is_candidate
 from wordtide.storage import FileInfo, LocalStorage
 
 LONG = 3600.0

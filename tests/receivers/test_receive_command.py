@@ -157,7 +157,7 @@ def test_what_cannot_be_landed_at_the_end_is_an_error(shell: Shell, server: Line
     script = (
         "import sys, wordtide.cli.receive as r\n"
         "from wordtide.cli.main import run\n"
-        "from wordtide.errors import SourceUnavailable\n"
+        "from wordtide.core.problems import SourceUnavailable\n"
         "from wordtide.storage import LocalStorage\n"
         "def away(*a, **k): raise SourceUnavailable('the disk is away; fetch it')\n"
         "LocalStorage.write_durably = away\n"

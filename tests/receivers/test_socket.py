@@ -16,7 +16,7 @@ import pytest
 from tests.faults.disks import KINDS, Disk, disk_of
 from tests.receivers.support import HOST, LineServer, files_in, lines_in, lines_landed, receiving, self_signed
 from tests.support import SECONDS, Place, some_lines, unique, wait_until, words_of
-from wordtide.errors import ConfigError
+from wordtide.core.problems import ConfigError
 from wordtide.receivers import changes, landing, socket
 from wordtide.receivers.address import Server
 from wordtide.receivers.socket import tls_context

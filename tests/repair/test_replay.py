@@ -21,10 +21,10 @@ from tests.support import (
     topic_of,
     words_of,
 )
-from wordtide.batch import Decision, Verdict
 from wordtide.config import Stream
-from wordtide.errors import DecisionRefused
-from wordtide.reading.sniff import Compression
+from wordtide.core.model import Decision, Verdict
+from wordtide.core.problems import DecisionRefused
+from wordtide.core.sniff import Compression
 from wordtide.repair.recount import Difference, find_published, publish, recount
 from wordtide.repair.resolve import existing, resolve
 
@@ -175,7 +175,7 @@ def test_what_an_older_wordtide_took_for_text_keeps_no_other_file_from_being_rec
     place.land(stream, "a.txt", b"a\n")
     place.land(stream, "b.parquet", b"PAR1\x15\0 words\n")
     with monkeypatch.context() as older:
-        older.setattr("wordtide.reading.files.kind_of_file", lambda _head, _path: Compression.PLAIN)
+        older.setattr("wordtide.sources.files.read.kind_of_file", lambda _head, _path: Compression.PLAIN)
         assert place.drain(stream).parked == []
     counted = place.counted(stream)
     assert [len(difference.rows) for difference in replay(place, stream, of_batch(1))] == [0]

@@ -22,9 +22,9 @@ from tests.support import (
     topic_of,
     words_of,
 )
-from wordtide.batch import Committed, Decision, Status, Verdict
 from wordtide.config import Stream
-from wordtide.errors import DecisionRefused, WordtideError
+from wordtide.core.model import Committed, Decision, Status, Verdict
+from wordtide.core.problems import DecisionRefused, WordtideError
 from wordtide.repair.recount import find_published, recount
 from wordtide.repair.resolve import existing, resolve
 

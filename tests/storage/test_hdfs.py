@@ -15,14 +15,14 @@ import pytest
 from hdfs_native import Client, WriteOptions
 
 from tests.support import open_to_append, wait_until
-from wordtide import limits
-from wordtide.batch import FileSplit, Taken
-from wordtide.errors import SourceUnavailable
-from wordtide.planning.complete import Stillness
-from wordtide.planning.landing import LandingPlan, plan_landing
-from wordtide.reading.files import NotReady, read_files, verify_unchanged
+from wordtide.core.model import FileSplit, Taken
+from wordtide.core.problems import SourceUnavailable
+from wordtide.sources.files.complete import Stillness
+from wordtide.sources.files.plan import LandingPlan, plan_landing
+from wordtide.sources.files.read import NotReady, read_files, verify_unchanged
 from wordtide.storage import CHUNK_BYTES, AccessDenied, HdfsAddress, HdfsStorage, Unreadable
 from wordtide.storage.read_ahead import _FILE_BYTES
+from wordtide.system import limits
 
 BLOCK = 1 << 20
 

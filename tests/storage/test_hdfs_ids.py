@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import Place, unique
-from wordtide.errors import SourceUnavailable
+from wordtide.core.problems import SourceUnavailable
 from wordtide.storage import AccessDenied, FileInfo, HdfsStorage
 from wordtide.storage.hdfs_ids import _place, with_ids
 

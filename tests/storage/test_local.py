@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import wordtide.storage.local
-from wordtide.errors import ConfigError, EnvironmentProblem, SourceUnavailable
+from wordtide.core.problems import ConfigError, EnvironmentProblem, SourceUnavailable
 from wordtide.storage import CHUNK_BYTES, HdfsAddress, HdfsStorage, LocalStorage, storage_for
 
 ADDRESS = HdfsAddress("hdfs://127.0.0.1:9000", "127.0.0.1:9001")
@@ -241,7 +241,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(root, private):
     code = (
         "import resource, sys\n"
         "from wordtide.storage import LocalStorage\n"
-        "from wordtide.errors import EnvironmentProblem\n"
+        "from wordtide.core.problems import EnvironmentProblem\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try: LocalStorage().write_durably(sys.argv[1], [b'x' * 60_000] * 3, private=sys.argv[2] == 'True')\n"
         "except EnvironmentProblem as problem: print(problem)\n"

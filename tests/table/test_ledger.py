@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import Place, some_lines
-from wordtide.batch import Batch, FileSplit, Founding, KafkaSplit, Parked, SplitProof, Status
 from wordtide.config import Stream, parse_streams
-from wordtide.errors import TableRefused
+from wordtide.core.model import Batch, FileSplit, Founding, KafkaSplit, Parked, SplitProof, Status
+from wordtide.core.problems import TableRefused
 from wordtide.table.ledger import Ledger, batch_row, fingerprint, founding_row, merge_proofs, what_of
 from wordtide.table.rows import catch_up
 from wordtide.table.schema import BATCH_SCHEMA, SCHEMA

@@ -14,9 +14,9 @@ import pytest
 from deltalake import DeltaTable, Schema, write_deltalake
 
 from tests.support import Place, assert_numbered, create_topic, decide, produce
-from wordtide.batch import Batch
 from wordtide.config import Stream, parse_streams
-from wordtide.errors import PlanAgain
+from wordtide.core.model import Batch
+from wordtide.core.problems import PlanAgain
 from wordtide.repair.recount import find_published, recount
 from wordtide.repair.resolve import existing
 from wordtide.table.ages import AGES

@@ -15,7 +15,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 
 import wordtide.table.maintain
 from tests.support import Place, rows_in, unique
-from wordtide.errors import EnvironmentProblem
+from wordtide.core.problems import EnvironmentProblem
 from wordtide.repair.recount import find_published, recount
 from wordtide.repair.resolve import existing
 from wordtide.storage import LocalStorage

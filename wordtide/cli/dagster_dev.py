@@ -17,8 +17,8 @@ from typing import IO, Any, NamedTuple
 
 from wordtide.cli.dagster_api import HTTP_SECONDS, PROBLEMS, DagsterApi, Standing
 from wordtide.config import PROJECT_ROOT, home, streams_path
-from wordtide.embedded.process import ProcessId, members, telling_line
-from wordtide.errors import EnvironmentProblem
+from wordtide.core.problems import EnvironmentProblem
+from wordtide.system.process import ProcessId, members, telling_line
 
 LOOPBACK = "127.0.0.1"
 USUAL_PORT = 3000

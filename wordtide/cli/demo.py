@@ -17,15 +17,15 @@ from wordtide.cli.progress import progress
 from wordtide.cli.receivers import Receivers
 from wordtide.cli.signals import BATCH_SECONDS, Interrupts
 from wordtide.config import SocketConfig, Stream, home, is_url, load_streams, streams_path
+from wordtide.core.problems import ConfigError, EnvironmentProblem
 from wordtide.demo.feed import Arrivals, Feed, FolderFeed, TopicFeed
 from wordtide.demo.live import Scene, plain_line, render
 from wordtide.demo.received import FlumeFeed, ReceivedFeed, SocketFeed, local_receiver
 from wordtide.demo.recount import Verdict, recount
 from wordtide.demo.watch import StreamView, StreamWatch, source_of
 from wordtide.embedded import cluster
-from wordtide.embedded.process import STOP_GRACE
-from wordtide.errors import ConfigError, EnvironmentProblem
 from wordtide.storage import storage_for
+from wordtide.system.process import STOP_GRACE
 from wordtide.wiring import hdfs_address, kafka_connection
 
 _LOOK_SECONDS = 1.0

@@ -11,8 +11,8 @@ from wordtide.cli.dagster_dev import LOOPBACK, DagsterDev
 from wordtide.cli.receivers import Receivers
 from wordtide.cli.signals import BATCH_SECONDS, Interrupts
 from wordtide.config import home, load_configuration
-from wordtide.dagster_names import withheld
-from wordtide.errors import ConfigError, EnvironmentProblem
+from wordtide.config.asset_names import withheld
+from wordtide.core.problems import ConfigError, EnvironmentProblem
 from wordtide.wiring import hdfs_address, kafka_connection
 
 

@@ -8,11 +8,11 @@ from dataclasses import asdict
 
 import click
 
-from wordtide.batch import Decision, Verdict
 from wordtide.cli import show
 from wordtide.config import load_configuration
-from wordtide.planning.first_position import FirstPosition, GroupOffsets
-from wordtide.repair.first_position import begin_at, look_at_group
+from wordtide.core.model import Decision, Verdict
+from wordtide.sources.kafka.first_position import FirstPosition, GroupOffsets
+from wordtide.sources.kafka.founding import begin_at, look_at_group
 from wordtide.wiring import open_source, open_table
 
 

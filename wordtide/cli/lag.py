@@ -12,7 +12,7 @@ from rich.text import Text
 from wordtide.cli import show
 from wordtide.cli.progress import progress
 from wordtide.config import Stream, load_configuration
-from wordtide.lag import LOOK_PROBLEMS, PartitionLag, StreamLag, json_line, stream_lag
+from wordtide.status.lag import LOOK_PROBLEMS, PartitionLag, StreamLag, json_line, stream_lag
 from wordtide.table.panics import panics_as_errors
 
 _PARALLEL = 8

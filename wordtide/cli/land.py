@@ -11,8 +11,8 @@ import click
 from wordtide.cli.produce import check_readable
 from wordtide.cli.progress import progress, told
 from wordtide.config import is_url
-from wordtide.errors import ConfigError
-from wordtide.planning.names import is_candidate
+from wordtide.core.problems import ConfigError
+from wordtide.sources.files.names import is_candidate
 from wordtide.storage import CHUNK_BYTES, storage_for
 from wordtide.wiring import hdfs_address
 

@@ -10,9 +10,9 @@ from deltalake import DeltaTable
 from wordtide.cli import show
 from wordtide.cli.progress import progress
 from wordtide.config import Stream, load_configuration
-from wordtide.errors import ConfigError, SourceUnavailable, WordtideError
-from wordtide.lineage.naming import Names, names_of
-from wordtide.lineage.settings import NAMESPACE, lineage_settings
+from wordtide.core.problems import ConfigError, SourceUnavailable, WordtideError
+from wordtide.exporters.openlineage.naming import Names, names_of
+from wordtide.exporters.openlineage.settings import NAMESPACE, lineage_settings
 from wordtide.table.commit import BATCH_APP
 from wordtide.wiring import hdfs_address, kafka_connection, open_table
 
@@ -35,8 +35,8 @@ def lineage() -> None:
 @click.option("--json", "as_json", is_flag=True, help='Print {"stream": …, "first": …, "last": …, "events": …}.')
 def emit(stream: str, first: int, last: int | None, as_json: bool) -> None:
     """Tell the backend of batches of STREAM, from the ledger: the same run ids and events each time."""
-    from wordtide.lineage.backend import Backend
-    from wordtide.lineage.telling import Telling
+    from wordtide.exporters.openlineage.backend import Backend
+    from wordtide.exporters.openlineage.telling import Telling
 
     settings = lineage_settings()
     if settings is None:
@@ -68,7 +68,7 @@ def show_events(stream: str, first: int, last: int | None) -> None:
     """Print the events of batches of STREAM, a line of JSON each. Nothing is sent."""
     from openlineage.client.serde import Serde
 
-    from wordtide.lineage.telling import Telling
+    from wordtide.exporters.openlineage.telling import Telling
 
     settings = lineage_settings()
     opened = load_configuration().stream(stream)

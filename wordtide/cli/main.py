@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from wordtide.cli.signals import Guard, Interrupts, end_at_once
-from wordtide.errors import WordtideError
+from wordtide.core.problems import WordtideError
 
 # name: (module, what `--help` says). The order is the one a newcomer needs them in.
 _COMMANDS = {

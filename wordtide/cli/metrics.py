@@ -9,9 +9,9 @@ import click
 
 from wordtide.cli.signals import Interrupts
 from wordtide.config import load_configuration
-from wordtide.metrics.http import served
-from wordtide.metrics.looks import Watcher
-from wordtide.metrics.serve import StreamsCollector
+from wordtide.exporters.prometheus.http import served
+from wordtide.exporters.prometheus.serve import StreamsCollector
+from wordtide.status.monitor import Watcher
 
 _TICK_SECONDS = 0.5
 

@@ -13,9 +13,9 @@ from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
 
 from wordtide.cli.progress import Advance, progress, told
-from wordtide.connection import KafkaConnection
-from wordtide.errors import ConfigError, SourceUnavailable
-from wordtide.sources.kafka import connect, explain
+from wordtide.core.problems import ConfigError, SourceUnavailable
+from wordtide.sources.kafka.connection import KafkaConnection
+from wordtide.sources.kafka.source import connect, explain
 from wordtide.wiring import kafka_connection
 
 PARTITIONS = 4

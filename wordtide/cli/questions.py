@@ -11,7 +11,7 @@ from rich.text import Text
 from wordtide.cli import show
 from wordtide.cli.progress import progress
 from wordtide.config import Stream, load_configuration
-from wordtide.lag import LOOK_PROBLEMS, ledger_of, seen_stalled
+from wordtide.status.lag import LOOK_PROBLEMS, ledger_of, seen_stalled
 from wordtide.table.commit import BATCH_APP
 from wordtide.table.ledger import what_of
 from wordtide.table.panics import panics_as_errors

@@ -17,13 +17,13 @@ import click
 from wordtide.cli.receivers import arguments_of, lock_of
 from wordtide.cli.signals import Interrupts
 from wordtide.config import MAX_HELD, is_url, load_configuration, parse_bytes, parse_seconds
-from wordtide.embedded.locks import exclusive
-from wordtide.errors import ConfigError
+from wordtide.core.problems import ConfigError
 from wordtide.receivers.address import Server
 from wordtide.receivers.landing import Lander, Limits, Write
 from wordtide.receivers.metrics import Metrics, Snapshot
 from wordtide.receivers.socket import SocketReceiver, tls_context
 from wordtide.storage import Storage, storage_for
+from wordtide.system.locks import exclusive
 
 _LOOPBACK = "127.0.0.1"
 _LANDING = "A folder or hdfs://…; made if missing."
@@ -223,7 +223,7 @@ def _metrics_served(metrics: Metrics, around: Around) -> Iterator[None]:
         yield
         return
     # Not above: few want it, and a receiver stays in memory for ever.
-    from wordtide.metrics.http import served
+    from wordtide.exporters.prometheus.http import served
     from wordtide.receivers.collector import ReceiverCollector
 
     with served(ReceiverCollector(metrics), _LOOPBACK, around.metrics_port) as port:

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import IO
 
 from wordtide.config import FlumeConfig, SocketConfig, Stream, home
-from wordtide.embedded.process import telling_line
 from wordtide.receivers.backoff import Backoff
+from wordtide.system.process import telling_line
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _HEALTHY_SECONDS = 60.0

@@ -11,16 +11,16 @@ from typing import Any
 import click
 import pyarrow as pa
 
-from wordtide.batch import Aside, Committed, Decision, FileSplit, Verdict
 from wordtide.cli import show
 from wordtide.cli.progress import progress
 from wordtide.config import Stream, load_configuration
-from wordtide.errors import DecisionRefused
+from wordtide.core.model import Aside, Committed, Decision, FileSplit, Verdict
+from wordtide.core.problems import DecisionRefused
+from wordtide.core.source import Source
 from wordtide.repair.quarantine import batches_with_quarantined, contents
 from wordtide.repair.recount import Difference, Published, find_published, publish, recount
 from wordtide.repair.resolve import existing, until_committed
 from wordtide.repair.resolve import resolve as carry_out
-from wordtide.sources.base import Source
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.wiring import open_source, open_table
 

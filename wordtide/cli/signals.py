@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 
-from wordtide.embedded.process import descendants
+from wordtide.system.process import descendants
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SOON_SECONDS = 1.7

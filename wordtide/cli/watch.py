@@ -14,7 +14,7 @@ from wordtide.cli import show
 from wordtide.cli.questions import splits_line
 from wordtide.cli.signals import Interrupts
 from wordtide.config import load_configuration
-from wordtide.errors import SourceUnavailable
+from wordtide.core.problems import SourceUnavailable
 from wordtide.table.follow import BatchCounts, Follower
 from wordtide.table.ledger import batch_seconds
 from wordtide.wiring import open_table

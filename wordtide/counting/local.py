@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from wordtide.batch import Batch, Counted, Split, SplitProof
+from wordtide.core.model import Batch, Counted, Split, SplitProof
+from wordtide.core.source import SplitReader
 from wordtide.counting.accumulate import Accumulator
 from wordtide.counting.kernel import count_words
 from wordtide.counting.tokenizer import Tokenizer
-from wordtide.sources.base import SplitReader
 from wordtide.storage import Storage
 from wordtide.table.files import write_counts
 from wordtide.table.ledger import merge_proofs

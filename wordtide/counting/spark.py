@@ -27,26 +27,15 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import Row, SparkSession
 
-from wordtide.batch import (
-    Aside,
-    Batch,
-    Counted,
-    DataFile,
-    FileSplit,
-    Halt,
-    KafkaSplit,
-    Split,
-    SplitProof,
-    Stop,
-)
+from wordtide.core.model import Aside, Batch, Counted, DataFile, FileSplit, Halt, KafkaSplit, Split, SplitProof, Stop
+from wordtide.core.problems import EnvironmentProblem, PlanAgain, WordtideError
+from wordtide.core.source import SplitReader
 from wordtide.counting.accumulate import Accumulator
 from wordtide.counting.kernel import int64s
 from wordtide.counting.local import Target, count_splits
 from wordtide.counting.tokenizer import Tokenizer
-from wordtide.errors import EnvironmentProblem, PlanAgain, WordtideError
-from wordtide.limits import Call, Server
-from wordtide.reading.files import CorruptFile, NotReady
-from wordtide.sources.base import SplitReader
+from wordtide.sources.files.read import CorruptFile, NotReady
+from wordtide.system.limits import Call, Server
 from wordtide.table.files import write_counts
 from wordtide.table.ledger import merge_proofs
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from wordtide.reading.text import cut_at_spaces
+from wordtide.core.text import cut_at_spaces
 
 # The characters str.split() splits on: those of ASCII, and the others as UTF-8, by their first byte.
 _ASCII_BLANKS = bytes([*range(0x09, 0x0E), *range(0x1C, 0x21)])

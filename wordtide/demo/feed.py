@@ -14,10 +14,10 @@ from confluent_kafka import Message
 
 from wordtide.cli.produce import PARTITIONS, Sender, ensure_topic
 from wordtide.config import Stream
-from wordtide.connection import KafkaConnection
+from wordtide.core.problems import WordtideError
 from wordtide.demo.text import endless
-from wordtide.errors import WordtideError
-from wordtide.planning.names import is_candidate
+from wordtide.sources.files.names import is_candidate
+from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.storage import Storage
 from wordtide.table.ledger import what_of
 

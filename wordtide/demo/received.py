@@ -15,15 +15,15 @@ from itertools import islice
 from pathlib import Path
 
 from wordtide.config import PROJECT_ROOT, FlumeConfig, SocketConfig, Stream, home
+from wordtide.core.problems import EnvironmentProblem
 from wordtide.demo.feed import Arrivals, Feed, paced
 from wordtide.demo.text import endless
 from wordtide.embedded.jars import flume_jars
-from wordtide.embedded.java import find_java
-from wordtide.embedded.process import ProcessId, launch, stop, telling_line
-from wordtide.errors import EnvironmentProblem
-from wordtide.planning.names import is_candidate
 from wordtide.receivers.address import Server
+from wordtide.sources.files.names import is_candidate
 from wordtide.storage import FileInfo, Storage
+from wordtide.system.java import find_java
+from wordtide.system.process import ProcessId, launch, stop, telling_line
 
 LOOPBACK = "127.0.0.1"
 LINES_A_SECOND = 40

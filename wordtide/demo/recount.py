@@ -14,10 +14,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from deltalake import DeltaTable
 
 from wordtide.config import Stream, is_url
-from wordtide.connection import KafkaConnection
+from wordtide.core.problems import SourceUnavailable
 from wordtide.counting.tokenizer import reference
-from wordtide.errors import SourceUnavailable
-from wordtide.planning.names import is_candidate
+from wordtide.sources.files.names import is_candidate
+from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.storage import storage_for
 from wordtide.table.query import counts
 from wordtide.table.rows import read_batch_rows

@@ -13,9 +13,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from wordtide.config import SocketConfig, Stream
+from wordtide.core.problems import WordtideError
 from wordtide.demo.feed import Arrivals
-from wordtide.errors import WordtideError
-from wordtide.lag import lag_of
+from wordtide.status.lag import lag_of
 from wordtide.table.follow import count_rows, ledger_rows
 from wordtide.table.ledger import Ledger, batch_seconds
 from wordtide.wiring import open_source, open_table

@@ -18,13 +18,13 @@ from kafka import errors as kafka_errors
 from kafka.protocol.consumer.offsets import OffsetSpec
 
 from wordtide.config import Stream
-from wordtide.connection import KafkaConnection
+from wordtide.core.problems import SourceUnavailable, WordtideError
 from wordtide.doctor import positions
 from wordtide.doctor.decide import newest_record
 from wordtide.doctor.findings import Check, Finding, Line, Outcome, SourceSeen, bad, explained, good
 from wordtide.doctor.positions import AtPosition, read_at_position
-from wordtide.errors import SourceUnavailable, WordtideError
-from wordtide.sources.kafka import connect, explain, of_any_broker
+from wordtide.sources.kafka.connection import KafkaConnection
+from wordtide.sources.kafka.source import connect, explain, of_any_broker
 
 T = TypeVar("T")
 

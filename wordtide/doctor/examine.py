@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wordtide.config import EngineName, Stream, home, is_url, load_configuration, streams_path
-from wordtide.dagster_names import withheld
+from wordtide.config.asset_names import withheld
+from wordtide.core.problems import ConfigError, EnvironmentProblem, WordtideError
 from wordtide.doctor import brokers, machine, receivers, storages
 from wordtide.doctor.decide import judge
 from wordtide.doctor.findings import Finding, Line, bad, explained, gather, good
 from wordtide.doctor.sharing import sharing_checks
 from wordtide.embedded.cluster import read_address
-from wordtide.errors import ConfigError, EnvironmentProblem, WordtideError
 from wordtide.storage import HdfsAddress, HdfsStorage, storage_for
 from wordtide.wiring import hdfs_address, kafka_connection
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wordtide.errors import WordtideError
+from wordtide.core.problems import WordtideError
 
 
 class Line(NamedTuple):

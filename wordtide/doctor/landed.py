@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from wordtide.batch import FileSplit, Split
 from wordtide.config import Stream
+from wordtide.core.model import FileSplit, Split
 from wordtide.doctor.findings import Finding, Line, bad
-from wordtide.lag import lines_of
-from wordtide.planning.names import Verdict, names_of
+from wordtide.sources.files.names import Verdict, names_of
+from wordtide.status.lag import lines_of
 from wordtide.storage import HdfsAddress, PathProblem, Storage, Survey
 from wordtide.table.ledger import Ledger
 from wordtide.wiring import open_source, open_table

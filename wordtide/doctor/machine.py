@@ -18,13 +18,13 @@ import yaml
 from packaging.requirements import Requirement
 
 from wordtide.config import home
+from wordtide.core.problems import WordtideError
 from wordtide.doctor import decide
 from wordtide.doctor.brokers import unreachable
 from wordtide.doctor.findings import Check, Finding, Line, Outcome, bad, explained, good
 from wordtide.doctor.storages import local_folder, local_space
 from wordtide.embedded.jars import cache_dir, missing_jars, parse_lock, server_jars
-from wordtide.embedded.java import MINIMUM, find_java
-from wordtide.errors import WordtideError
+from wordtide.system.java import MINIMUM, find_java
 
 _CONNECT_PORT = 15002
 _PYTHON_SECONDS = 10.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wordtide.batch import KafkaSplit
 from wordtide.config import Stream
-from wordtide.connection import KafkaConnection
-from wordtide.lag import lines_of
-from wordtide.reading.probe import Answer, Outcome, answers_at
-from wordtide.sources.base import Position
-from wordtide.sources.kafka import KafkaTopic, founding_at, identity_of
+from wordtide.core.model import KafkaSplit
+from wordtide.core.source import Position
+from wordtide.sources.kafka.connection import KafkaConnection
+from wordtide.sources.kafka.damage import Answer, Outcome, answers_at
+from wordtide.sources.kafka.source import KafkaTopic, founding_at, identity_of
+from wordtide.status.lag import lines_of
 from wordtide.table.ledger import Ledger
 from wordtide.wiring import open_table
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from wordtide.config import FlumeConfig, SocketConfig, Stream, is_url
+from wordtide.core.problems import EnvironmentProblem, WordtideError
 from wordtide.doctor.brokers import unreachable
 from wordtide.doctor.findings import Check, Finding, Line, Outcome, bad, good
-from wordtide.errors import EnvironmentProblem, WordtideError
 from wordtide.receivers.address import Server
 from wordtide.storage import storage_for
 from wordtide.wiring import hdfs_address

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wordtide.config import EngineName, Stream
 from wordtide.doctor.findings import Check, Finding, Line, Outcome, bad, good
-from wordtide.planning.pace import spark_objection
+from wordtide.drain.pacing import spark_objection
 
 TASKS = 8
 """Enough that a small cluster's workers are all asked."""

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from wordtide.config import Stream
+from wordtide.core.problems import EnvironmentProblem, SourceUnavailable, WordtideError
 from wordtide.doctor.brokers import unreachable
 from wordtide.doctor.decide import TOLERATED_SECONDS, clock, clock_ahead, space
 from wordtide.doctor.findings import Check, Finding, Line, Outcome, SourceSeen, TableSeen, bad, explained, good
 from wordtide.doctor.landed import folder_content, landed_files
-from wordtide.errors import EnvironmentProblem, SourceUnavailable, WordtideError
-from wordtide.lag import LOOK_PROBLEMS
+from wordtide.status.lag import LOOK_PROBLEMS
 from wordtide.storage import HdfsAddress, HdfsStorage, LocalStorage, Storage, storage_for
 from wordtide.wiring import complete_uri, open_source, open_table
 

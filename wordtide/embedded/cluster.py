@@ -12,14 +12,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wordtide.core.problems import EnvironmentProblem
 from wordtide.embedded import cds, hdfs, kafka
 from wordtide.embedded.jars import ServerJars, cache_dir, server_jars
-from wordtide.embedded.java import find_java
-from wordtide.embedded.locks import exclusive
-from wordtide.embedded.ports import USUAL, Ports, Reservations, listening
-from wordtide.embedded.process import STOP_GRACE, ProcessId, stop
 from wordtide.embedded.record import SERVERS, ClusterAddress, Record, Server, read_record, write_record
-from wordtide.errors import EnvironmentProblem
+from wordtide.system.java import find_java
+from wordtide.system.locks import exclusive
+from wordtide.system.ports import USUAL, Ports, Reservations, listening
+from wordtide.system.process import STOP_GRACE, ProcessId, stop
 
 __all__ = ["ClusterAddress", "ClusterStatus", "down", "read_address", "status", "up"]
 

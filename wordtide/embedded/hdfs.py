@@ -20,11 +20,11 @@ from xml.sax.saxutils import escape
 from py4j.java_gateway import GatewayClient, GatewayConnection, GatewayParameters, JavaGateway
 from py4j.protocol import Py4JError, Py4JJavaError
 
+from wordtide.core.problems import EnvironmentProblem
 from wordtide.embedded import cds
 from wordtide.embedded.jars import ServerJars
-from wordtide.embedded.ports import HOST
-from wordtide.embedded.process import ProcessId, launch, telling_line
-from wordtide.errors import EnvironmentProblem
+from wordtide.system.ports import HOST
+from wordtide.system.process import ProcessId, launch, telling_line
 
 DATANODES = 2
 

@@ -19,9 +19,9 @@ from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from wordtide.embedded.locks import exclusive
+from wordtide.core.problems import ConfigError, EnvironmentProblem
 from wordtide.embedded.progress import FetchProgress, fetch_progress
-from wordtide.errors import ConfigError, EnvironmentProblem
+from wordtide.system.locks import exclusive
 
 FETCH_TIMEOUT = 600.0
 """Seconds one fetch may take: 97 MB, half a minute on an ordinary line."""

@@ -13,11 +13,11 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from wordtide.core.problems import EnvironmentProblem
 from wordtide.embedded import cds
 from wordtide.embedded.jars import ServerJars
-from wordtide.embedded.ports import HOST, listening
-from wordtide.embedded.process import ProcessId, launch, telling_line
-from wordtide.errors import EnvironmentProblem
+from wordtide.system.ports import HOST, listening
+from wordtide.system.process import ProcessId, launch, telling_line
 
 _JVM = (
     # C1 and one GC thread: a small broker starts in half the time and is quick enough for a million records a second.

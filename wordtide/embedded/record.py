@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wordtide.embedded.ports import HOST, Ports
-from wordtide.embedded.process import ProcessId
-from wordtide.errors import EnvironmentProblem
+from wordtide.core.problems import EnvironmentProblem
+from wordtide.system.ports import HOST, Ports
+from wordtide.system.process import ProcessId
 
 FILE = "cluster.json"
 SERVERS = ("kafka", "hdfs")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from wordtide.errors import ConfigError
+from wordtide.core.problems import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

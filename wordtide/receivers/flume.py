@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wordtide.errors import ConfigError, EnvironmentProblem
+from wordtide.core.problems import ConfigError, EnvironmentProblem
 from wordtide.receivers.doubts import Doubts, DoubtsSaid
 from wordtide.receivers.flume_journal import Put
 from wordtide.receivers.flume_lines import Lines, Segment, digest_of

@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from wordtide.errors import EnvironmentProblem, WordtideError
+from wordtide.core.problems import EnvironmentProblem, WordtideError
 from wordtide.receivers.doubts import Doubts
 from wordtide.receivers.flume_lines import Segment, digest_of
 from wordtide.receivers.flume_marks import MAX_LINES, Marks, note_of, segments_of

@@ -16,7 +16,7 @@ from thriftpy2.protocol.compact import TCompactProtocol
 from thriftpy2.thrift import TException, TProcessor
 from thriftpy2.transport import TMemoryBuffer
 
-from wordtide.errors import WordtideError
+from wordtide.core.problems import WordtideError
 
 IDL = """
 struct FlumeEvent { 1: required map<string, string> headers, 2: required binary body }

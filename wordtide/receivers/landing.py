@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from wordtide.errors import EnvironmentProblem, WordtideError
+from wordtide.core.problems import EnvironmentProblem, WordtideError
 from wordtide.receivers.backoff import Backoff
 from wordtide.receivers.metrics import Metrics
 from wordtide.storage import CHUNK_BYTES, Storage

@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 
-from wordtide.errors import ConfigError
+from wordtide.core.problems import ConfigError
 from wordtide.receivers.address import Server
 from wordtide.receivers.backoff import Backoff
 from wordtide.receivers.changes import Changes

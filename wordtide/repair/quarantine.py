@@ -8,12 +8,12 @@ from typing import Any
 
 from deltalake import DeltaTable
 
-from wordtide.batch import Aside, FileSplit, KafkaSplit
-from wordtide.errors import DecisionRefused, PlanAgain
+from wordtide.core.model import Aside, FileSplit, KafkaSplit
+from wordtide.core.problems import DecisionRefused, PlanAgain
+from wordtide.core.source import Source
 from wordtide.repair.recount import Published, find_published
-from wordtide.sources.base import Source
-from wordtide.sources.kafka import KafkaTopic
-from wordtide.sources.landing import LandingFolder
+from wordtide.sources.files.source import LandingFolder
+from wordtide.sources.kafka.source import KafkaTopic
 from wordtide.table.ledger import Ledger
 
 

@@ -14,14 +14,25 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
-from wordtide.batch import Aside, Batch, Committed, Counted, Decision, FileSplit, KafkaSplit, Split, SplitProof, Status
 from wordtide.config import Stream
+from wordtide.core.model import (
+    Aside,
+    Batch,
+    Committed,
+    Counted,
+    Decision,
+    FileSplit,
+    KafkaSplit,
+    Split,
+    SplitProof,
+    Status,
+)
+from wordtide.core.problems import DecisionRefused, PlanAgain
+from wordtide.core.source import Source
 from wordtide.counting.accumulate import RESULT_SCHEMA, Accumulator
 from wordtide.counting.local import Target, count_splits
-from wordtide.drain import FUTURE_SECONDS
-from wordtide.errors import DecisionRefused, PlanAgain
-from wordtide.sources.base import Source
-from wordtide.sources.landing import LandingFolder
+from wordtide.drain.loop import FUTURE_SECONDS
+from wordtide.sources.files.source import LandingFolder
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.files import utc_now, write_counts
 from wordtide.table.ledger import Ledger, paths_freed_by, split_of

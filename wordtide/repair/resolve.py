@@ -6,14 +6,14 @@ import time
 import uuid
 from collections.abc import Callable
 
-from wordtide.batch import Batch, Committed, Decision, KafkaSplit, Status, Verdict
 from wordtide.config import Stream
-from wordtide.errors import DecisionRefused, PlanAgain, SourceUnavailable
-from wordtide.planning.resolve import Resolution, resolve_as_text, resolve_file, resolve_partition, resolve_topic
+from wordtide.core.model import Batch, Committed, Decision, KafkaSplit, Status, Verdict
+from wordtide.core.problems import DecisionRefused, PlanAgain, SourceUnavailable
+from wordtide.core.source import Source
+from wordtide.repair.decisions import Resolution, resolve_as_text, resolve_file, resolve_partition, resolve_topic
 from wordtide.repair.recount import publish, recount_file
-from wordtide.sources.base import Source
-from wordtide.sources.kafka import KafkaTopic, identity_of
-from wordtide.sources.landing import LandingFolder
+from wordtide.sources.files.source import LandingFolder
+from wordtide.sources.kafka.source import KafkaTopic, identity_of
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.files import utc_now
 from wordtide.table.ledger import ParkedSince

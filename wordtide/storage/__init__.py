@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
-from wordtide.errors import ConfigError, SourceUnavailable
+from wordtide.core.problems import ConfigError, SourceUnavailable
 from wordtide.storage.base import (
     CHUNK_BYTES,
     AccessDenied,

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from wordtide.errors import SourceUnavailable
+from wordtide.core.problems import SourceUnavailable
 from wordtide.storage.fileid import UNKNOWN
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from urllib.parse import quote, urlencode
 
 from hdfs_native import Client, WriteOptions
 
-from wordtide.errors import EnvironmentProblem, SourceUnavailable, WordtideError
-from wordtide.limits import NoAnswer
+from wordtide.core.problems import EnvironmentProblem, SourceUnavailable, WordtideError
 from wordtide.storage import hdfs_ids
 from wordtide.storage.base import (
     CHUNK_BYTES,
@@ -35,6 +34,7 @@ from wordtide.storage.fileid import UNKNOWN
 from wordtide.storage.hdfs_client import LimitedClient
 from wordtide.storage.read_ahead import read_ahead
 from wordtide.storage.survey import Closed, MayEnter, Survey, everywhere
+from wordtide.system.limits import NoAnswer
 
 _HTTP_SECONDS = 5.0
 _REMOTE = re.compile(r'RPCError\("([\w.$]+)", "(.*)', re.DOTALL)

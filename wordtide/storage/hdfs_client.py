@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from hdfs_native import Client, FileReader, FileStatus, FileWriter, WriteOptions
 
-from wordtide.errors import ConfigError
-from wordtide.limits import Server, server_of
+from wordtide.core.problems import ConfigError
+from wordtide.system.limits import Server, server_of
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from wordtide.errors import EnvironmentProblem, SourceUnavailable, WordtideError
+from wordtide.core.problems import EnvironmentProblem, SourceUnavailable, WordtideError
 from wordtide.storage.base import (
     CHUNK_BYTES,
     AccessDenied,

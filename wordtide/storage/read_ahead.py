@@ -10,8 +10,8 @@ from queue import Empty, SimpleQueue
 from threading import Event
 from typing import TypeVar
 
-from wordtide.limits import Call, NoAnswer, Server
 from wordtide.storage.hdfs_client import answer_seconds
+from wordtide.system.limits import Call, NoAnswer, Server
 
 T = TypeVar("T")
 

@@ -17,13 +17,13 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
-from wordtide.batch import Batch, Committed, Counted, Founding, Status
-from wordtide.batch import Transaction as Txn
 from wordtide.config import Stream, is_url
-from wordtide.errors import EnvironmentProblem, PlanAgain, SourceUnavailable, TableRefused, WordtideError
-from wordtide.limits import NoAnswer
+from wordtide.core.model import Batch, Committed, Counted, Founding, Status
+from wordtide.core.model import Transaction as Txn
+from wordtide.core.problems import EnvironmentProblem, PlanAgain, SourceUnavailable, TableRefused, WordtideError
 from wordtide.storage import FileInfo, Storage
 from wordtide.storage.local import NO_ROOM
+from wordtide.system.limits import NoAnswer
 from wordtide.table.ages import AGES, SNAPSHOT_AGE, STALE_PLAN
 from wordtide.table.files import utc_now, write_batch_row
 from wordtide.table.handles import open_handle, within_limit
@@ -303,7 +303,7 @@ class WordCounts:
                     SCHEMA,
                     PARTITION_BY,
                     commit_properties=CommitProperties(
-                        custom_metadata={"wordtide.batch": str(batch.number), "wordtide.run": run_id},
+                        custom_metadata={"wordtide.core.model": str(batch.number), "wordtide.run": run_id},
                         max_commit_retries=COMMIT_RETRIES,
                         app_transactions=[Transaction(txn.app_id, txn.after) for txn in batch.transactions],
                     ),

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from wordtide.errors import TableRefused
+from wordtide.core.problems import TableRefused
 from wordtide.storage import FileInfo
 from wordtide.table.commit import BATCH_APP, WordCounts
 from wordtide.table.schema import BATCH_SCHEMA, COUNT_SCHEMA

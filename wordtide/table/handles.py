@@ -1,4 +1,4 @@
-"""Opens tables. On an HDFS each call of delta-rs that asks it has a limit; see `wordtide.limits`."""
+"""Opens tables. On an HDFS each call of delta-rs that asks it has a limit; see `wordtide.system.limits`."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from wordtide.batch import (
+from wordtide.config import Stream
+from wordtide.core.model import (
     Aside,
     Batch,
     Counted,
@@ -26,8 +27,7 @@ from wordtide.batch import (
     Status,
     Taken,
 )
-from wordtide.config import Stream
-from wordtide.reading import digest as digests
+from wordtide.sources.files import digest as digests
 from wordtide.storage import fileid
 from wordtide.table.nodes import NodeIndex
 from wordtide.table.schema import STEPS

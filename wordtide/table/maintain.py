@@ -15,8 +15,8 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
-from wordtide.batch import DataFile
-from wordtide.errors import SourceUnavailable, WordtideError
+from wordtide.core.model import DataFile
+from wordtide.core.problems import SourceUnavailable, WordtideError
 from wordtide.table.ages import STALE_PLAN
 from wordtide.table.commit import WordCounts
 from wordtide.table.files import ROWS_A_FILE, utc_now, write_merged

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
-from wordtide.batch import Status
-from wordtide.errors import TableRefused
+from wordtide.core.model import Status
+from wordtide.core.problems import TableRefused
 from wordtide.table.ledger import Ledger, paths_named_by
 from wordtide.table.schema import BATCH_SCHEMA
 

@@ -21,7 +21,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from wordtide.errors import TableRefused
+from wordtide.core.problems import TableRefused
 from wordtide.table.ages import RETENTION, Ages, ages_of
 from wordtide.table.commit import WordCounts
 from wordtide.table.deltalog import DeltaLog

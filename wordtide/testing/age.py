@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
-from wordtide.batch import Batch, Counted, Founding, KafkaSplit, SplitProof
-from wordtide.batch import Transaction as Txn
 from wordtide.config import Stream, parse_streams
+from wordtide.core.model import Batch, Counted, Founding, KafkaSplit, SplitProof
+from wordtide.core.model import Transaction as Txn
 from wordtide.storage import HdfsAddress, Storage
 from wordtide.storage.hdfs import HdfsStorage
 from wordtide.table.commit import WordCounts, after_commit

@@ -21,13 +21,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import wordtide.drain as draining
-from wordtide.batch import Batch, Committed, Counted
+import wordtide.drain.loop as draining
 from wordtide.config import EngineName, Stream, find_stream, load_streams
+from wordtide.core.model import Batch, Committed, Counted
+from wordtide.core.problems import ConfigError, SourceUnavailable
 from wordtide.counting.local import LocalEngine
-from wordtide.drain import Drain, Step
-from wordtide.errors import ConfigError, SourceUnavailable
-from wordtide.planning.pace import Pace
+from wordtide.drain.loop import Drain, Step
+from wordtide.drain.pacing import Pace
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.maintain import compact_if_needed
 from wordtide.wiring import open_source, open_table
@@ -97,7 +97,7 @@ class Child:
         os.kill(os.getpid(), signal.SIGKILL)
 
     def reached(self, step: Step) -> None:
-        """Replace `wordtide.drain.reached`."""
+        """Replace `wordtide.drain.loop.reached`."""
         if not self._awake:
             self._awake = True
             self.say("awake")

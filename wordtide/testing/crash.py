@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wordtide.config import Stream
-from wordtide.drain import Step
+from wordtide.drain.loop import Step
 from wordtide.testing.child import Orders
 from wordtide.testing.place import Place
 from wordtide.testing.waiting import unique, wait_until

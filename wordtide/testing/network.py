@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Protocol
 
-from wordtide.embedded.ports import HOST
-from wordtide.embedded.process import ProcessId
+from wordtide.system.ports import HOST
+from wordtide.system.process import ProcessId
 
 
 class HasProcess(Protocol):

@@ -14,14 +14,14 @@ from typing import Any
 
 from deltalake import DeltaTable
 
-from wordtide.batch import Committed
 from wordtide.config import EngineName, Stream, is_url, load_streams, parse_streams
-from wordtide.connection import KafkaConnection
+from wordtide.core.model import Committed
+from wordtide.core.source import Source
 from wordtide.counting.local import LocalEngine
-from wordtide.drain import Drain, Engine, Summary
+from wordtide.drain.loop import Drain, Engine, Summary
+from wordtide.drain.pacing import Pace
 from wordtide.embedded.cluster import ClusterAddress
-from wordtide.planning.pace import Pace
-from wordtide.sources.base import Source
+from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.storage import HdfsAddress, Storage, storage_for
 from wordtide.table.commit import WordCounts
 from wordtide.table.rows import read_batch_rows

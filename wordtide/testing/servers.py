@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wordtide.embedded.cluster import ClusterAddress, down, up
-from wordtide.embedded.ports import Ports, listening
-from wordtide.embedded.process import ProcessId, stop
 from wordtide.embedded.record import SERVERS, read_record
+from wordtide.system.ports import Ports, listening
+from wordtide.system.process import ProcessId, stop
 from wordtide.testing.waiting import wait_until
 
 ANY_PORTS = Ports(kafka=0, controller=0, hdfs=0, webhdfs=0)

@@ -16,7 +16,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from wordtide.drain import Step
+from wordtide.drain.loop import Step
 from wordtide.testing.child import Child, Orders
 from wordtide.testing.soak.journal import Journal
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-from wordtide.planning.names import is_candidate
+from wordtide.sources.files.names import is_candidate
 from wordtide.storage import FileInfo, HdfsAddress, HdfsStorage, Storage
 from wordtide.testing import files, topics
 from wordtide.testing.soak.account import FolderAccount, Sent, TopicAccount

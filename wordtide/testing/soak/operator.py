@@ -6,12 +6,12 @@ import random
 import time
 from collections import Counter
 
-from wordtide.batch import Decision, FileSplit, KafkaSplit, Verdict
 from wordtide.config import Stream
-from wordtide.errors import DecisionRefused, SourceUnavailable, WordtideError
+from wordtide.core.model import Decision, FileSplit, KafkaSplit, Verdict
+from wordtide.core.problems import DecisionRefused, SourceUnavailable, WordtideError
+from wordtide.core.source import Source
 from wordtide.repair.recount import find_published, publish, recount
 from wordtide.repair.resolve import resolve, until_committed
-from wordtide.sources.base import Source
 from wordtide.table.ledger import Ledger, ParkedSince
 from wordtide.testing.place import Place
 from wordtide.testing.soak.journal import Journal

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wordtide.config import Stream
-from wordtide.drain import Step
+from wordtide.drain.loop import Step
 from wordtide.testing.ledger import assert_no_orphan_visible, assert_numbered
 from wordtide.testing.network import Proxy
 from wordtide.testing.place import Place

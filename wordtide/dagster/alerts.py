@@ -1,0 +1,121 @@
+"""The sensor that tells an operator what is wrong, once: by webhook or mail, if either is configured."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+
+import dagster as dg
+
+from resources import HdfsResource, KafkaResource, TablesResource
+from wordtide.config import Stream
+from wordtide.config.asset_names import ALERTS_SENSOR
+from wordtide.core.problems import ConfigError
+from wordtide.core.source import Source
+from wordtide.dagster.keys import word_counts_key
+from wordtide.dagster.word_counts import CHECK_NAME
+from wordtide.exporters.alerts.channels import senders_from_environment
+from wordtide.exporters.alerts.decide import State, decide, deliver, lines_of
+from wordtide.exporters.alerts.judge import Judgement, Kind, Subject, judge, judge_checks, judge_configuration
+from wordtide.status.monitor import Watcher, look_at_all
+from wordtide.wiring import open_source
+
+TICK_SECONDS = 30
+LOOK_SECONDS = 15.0
+"""With ten seconds for each channel a tick stays below the minute after which Dagster gives it up, and its cursor."""
+OFF = "set WORDTIDE_ALERT_WEBHOOK or WORDTIDE_ALERT_MAIL_TO to be told what is wrong"
+
+
+def configured() -> bool:
+    """Return whether alerts go anywhere; what is wrong with that is for the tick to say."""
+    try:
+        return bool(senders_from_environment())
+    except ConfigError:
+        return True
+
+
+def build_alerts_sensor(
+    streams: Sequence[Stream], checks: Sequence[dg.AssetCheckKey], refused: Mapping[str, str]
+) -> dg.SensorDefinition:
+    """Return the sensor for all streams.
+
+    Args:
+        streams: The streams.
+        checks: Checks to be heard of when they fail; those of other assets are left out.
+        refused: Why other streams are withheld, by name.
+    """
+    watchers: list[Watcher] = []
+    names = [stream.name for stream in streams]
+
+    @dg.sensor(
+        name=ALERTS_SENSOR,
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING if configured() else dg.DefaultSensorStatus.STOPPED,
+        description="Tells by webhook or mail, once, what is wrong with a stream and what to do, and when it is over.",
+    )
+    def alert(
+        context: dg.SensorEvaluationContext, kafka: KafkaResource, hdfs: HdfsResource, tables: TablesResource
+    ) -> dg.SensorResult:
+        try:
+            senders = senders_from_environment()
+        except ConfigError as error:
+            raise dg.Failure(str(error)) from None
+        if not senders:
+            return dg.SensorResult(skip_reason=OFF)
+
+        def opens_source(stream: Stream) -> Source:
+            return open_source(stream, kafka.connection() if stream.config.kafka else None, hdfs.address())
+
+        if not watchers:
+            watchers.extend(Watcher(stream, _no_word, tables.open, opens_source) for stream in streams)
+        seen = look_at_all(watchers, LOOK_SECONDS)
+        before = State.of_cursor(context.cursor)
+        now = time.time()
+        judged = [
+            judge(one, seen[one.name], now, before.behind.get(one.name), before.episodes.keys()) for one in streams
+        ]
+        judged += [failed_checks(context.instance, one, checks) for one in streams]
+        judged += [judge_configuration(name, refused.get(name)) for name in (*names, *refused)]
+        right = gone(before, {*names, *refused}, checks).union(*(one.right for one in judged))
+        state = decide(before, [alarm for one in judged for alarm in one.alarms], right, senders.keys(), now)
+        behind = {one.name: j.behind_since for one, j in zip(streams, judged, strict=False) if j.behind_since}
+        done = deliver(State(state.episodes, state.outbox, behind), senders, now)
+        for lost in done.lost:
+            context.log.error(lost)
+        said = f"{done.sent} sent, {len(done.state.episodes)} alarms are on"
+        if done.problems:
+            context.log.error(lines_of(done.problems))
+            said = f"not delivered, to be tried again: {lines_of(done.problems)}"
+        return dg.SensorResult(skip_reason=said, cursor=done.state.to_cursor())
+
+    return alert
+
+
+def _no_word(_problem: str) -> None:
+    """Say nothing: what lasts becomes an alarm."""
+
+
+def gone(state: State, names: Collection[str], checks: Sequence[dg.AssetCheckKey]) -> frozenset[Subject]:
+    """Return the alarms of streams and checks that there are no more."""
+    known = {check.name for check in checks}
+    return frozenset(
+        subject
+        for subject in state.episodes
+        if subject.stream not in names or (subject.kind is Kind.CHECK and subject.name not in known)
+    )
+
+
+def failed_checks(instance: dg.DagsterInstance, stream: Stream, checks: Sequence[dg.AssetCheckKey]) -> Judgement:
+    """Return which of a stream's checks failed when they last ran."""
+    mine = [key for key in checks if key.asset_key == word_counts_key(stream)]
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(mine)
+    found: dict[str, str | None] = {}
+    for key, record in latest.items():
+        if record.status.value == "SUCCEEDED":
+            found[key.name] = None
+        elif record.status.value == "FAILED" and record.event is not None:
+            event = record.event.dagster_event
+            evaluation = event.asset_check_evaluation_data if event else None
+            stalled = evaluation.metadata.get("stalled") if evaluation else None
+            # What is parked has an alarm of its own, which ends with the decision and not with the next run.
+            own = key.name == CHECK_NAME and not (stalled and stalled.value)
+            found[key.name] = None if own or evaluation is None else evaluation.description or ""
+    return judge_checks(stream.name, found)

@@ -1,0 +1,104 @@
+"""The code location's definitions; `build_definitions` merges into a project of your own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+
+import dagster as dg
+
+from resources import HdfsResource, KafkaResource, OpenLineageResource, SparkResource, TablesResource
+from wordtide.config import Configuration, Stream, load_configuration
+from wordtide.config.asset_names import withheld
+from wordtide.core.problems import ConfigError
+from wordtide.dagster.alerts import build_alerts_sensor
+from wordtide.dagster.jobs import build_drain_job, build_maintenance_job
+from wordtide.dagster.retention import build_retention_sensor
+from wordtide.dagster.schedules import build_maintenance_schedule
+from wordtide.dagster.sensors import build_sensor
+from wordtide.dagster.sources import build_sources
+from wordtide.dagster.withheld import build_withheld
+from wordtide.dagster.word_counts import build_word_counts
+from wordtide.drain.pacing import spark_objection
+
+log = logging.getLogger("wordtide")
+
+VALIDATING = "DAGSTER_IS_DEFS_VALIDATION_CLI"
+"""Dagster sets it while `dagster definitions validate` or `dg check defs` loads a code location."""
+
+
+def build_definitions(
+    streams: Mapping[str, Stream] | None = None,
+    *,
+    kafka: KafkaResource | None = None,
+    hdfs: HdfsResource | None = None,
+    spark: SparkResource | None = None,
+    openlineage: OpenLineageResource | None = None,
+) -> dg.Definitions:
+    """Return assets, sensors, jobs and resources for streams.
+
+    Of a stream that cannot run, because its entry is wrong or its names meet another's, there is only an asset that
+    says why; the rest is as without it.
+
+    Args:
+        streams: By name; default: those of the `streams.yaml` in use.
+        kafka: Default: by environment variables, else the embedded broker.
+        hdfs: Default: by environment variables, else the embedded HDFS.
+        spark: Default: `local[*]`, started only when a batch needs it.
+        openlineage: Default: by environment variables, else off.
+
+    Raises:
+        ConfigError: `streams.yaml` is wrong as a whole; while definitions are validated, some stream cannot run.
+
+    Example:
+        `defs = dg.Definitions.merge(my_definitions, build_definitions())`
+    """
+    configuration = load_configuration() if streams is None else Configuration(dict(streams))
+    engine = spark or SparkResource()
+    refused = {**_without_spark(configuration, engine), **withheld(configuration)}
+    if refused and os.environ.get(VALIDATING):
+        raise ConfigError("\n".join(refused.values()))
+    for problem in refused.values():
+        log.warning("withheld: %s", problem)
+    chosen = [stream for stream in configuration.streams.values() if stream.name not in refused]
+    where = hdfs or HdfsResource()
+    jobs = {stream.name: build_drain_job(stream) for stream in chosen}
+    maintenance = build_maintenance_job(chosen)
+    tables = [build_word_counts(stream) for stream in chosen]
+    checks = [key for table in tables for key in table.check_keys]
+    return dg.Definitions(
+        assets=[*build_sources(chosen), *tables, *(build_withheld(name, why) for name, why in refused.items())],
+        jobs=[*jobs.values(), maintenance],
+        schedules=[build_maintenance_schedule(maintenance)],
+        sensors=[
+            *(build_sensor(stream, jobs[stream.name]) for stream in chosen),
+            build_alerts_sensor(chosen, checks, refused),
+            build_retention_sensor(chosen),
+        ],
+        resources={
+            "kafka": kafka or KafkaResource(),
+            "hdfs": where,
+            "spark": engine,
+            "openlineage": openlineage or OpenLineageResource(),
+            "tables": TablesResource(hdfs=where),
+        },
+    )
+
+
+def _without_spark(configuration: Configuration, spark: SparkResource) -> dict[str, str]:
+    """Return the streams that ask for a Spark which cannot reach their files, each with why."""
+    if isinstance(spark.master, dg.EnvVar) or isinstance(spark.remote, dg.EnvVar):
+        # Known when a run starts, which checks it again.
+        return {}
+    cores = spark.own_cores()
+    objections = ((name, spark_objection(stream, cores)) for name, stream in configuration.streams.items())
+    return {name: objection for name, objection in objections if objection is not None}
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Return the definitions of the `streams.yaml` in use."""
+    # Not in build_definitions: a project that merges them may have an executor of its own. A drain is one step, and a
+    # process of its own for it would only cost a second start.
+    return dg.Definitions.merge(build_definitions(), dg.Definitions(executor=dg.in_process_executor))

@@ -1,0 +1,113 @@
+"""Old drain runs go, with their events: Dagster keeps them for ever. The ledger has every batch all the same."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+
+from wordtide.config import Stream
+from wordtide.config.asset_names import RETENTION_SENSOR
+from wordtide.dagster.jobs import drain_job_name
+from wordtide.dagster.keys import source_key, word_counts_key
+from wordtide.dagster.reporter import EVENTS_LOOKED_AT
+from wordtide.dagster.runs import STREAM_TAG, UNFINISHED
+from wordtide.table.files import utc_now
+
+TICK_SECONDS = 300
+RUNS_AT_ONCE = 200
+"""Runs that a tick deletes of a stream at most; no stream has so many in five minutes."""
+DELETE_SECONDS = 30.0
+"""How long a tick deletes; Dagster gives one up after a minute."""
+_FINISHED = [status for status in dg.DagsterRunStatus if status not in UNFINISHED]
+
+
+def build_retention_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
+    """Return the sensor that deletes what is older than each stream keeps. It starts no runs."""
+
+    @dg.sensor(
+        name=RETENTION_SENSOR,
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Deletes drain runs with their events once they are older than `keep_runs`.",
+    )
+    def forget(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        deleted = delete_old_runs(context.instance, streams, utc_now(), DELETE_SECONDS)
+        return dg.SensorResult(skip_reason=f"{deleted} old runs deleted" if deleted else "no run is old enough")
+
+    return forget
+
+
+def delete_old_runs(
+    instance: dg.DagsterInstance,
+    streams: Sequence[Stream],
+    now: datetime,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> int:
+    """Delete the runs that streams keep no longer, oldest first, for at most so many seconds; return how many.
+
+    Raises:
+        dg.Failure: Some could not be deleted; all others were.
+    """
+    until = clock() + seconds
+    deleted = 0
+    failed: list[str] = []
+    for stream in streams:
+        for run_id in _old_runs(instance, stream, now):
+            if clock() >= until:
+                break
+            try:
+                delete_run(instance, run_id)
+                deleted += 1
+            except Exception as error:  # Of whatever storage Dagster has; the next run may do.
+                failed.append(f"{stream.name}: run {run_id[:8]}: {' '.join(str(error).split())[:200]}")
+    if failed:
+        more = f"; and {len(failed) - 5:,} more" if len(failed) > 5 else ""
+        raise dg.Failure(f"{deleted} old runs deleted, {len(failed)} could not be: {'; '.join(failed[:5])}{more}")
+    return deleted
+
+
+def _old_runs(instance: dg.DagsterInstance, stream: Stream, now: datetime) -> Iterator[str]:
+    """Yield the runs of a stream that may go: its job's, finished long ago, and holding nothing that is still read."""
+    if stream.config.keep_runs is None:
+        return
+    old = dg.RunsFilter(
+        job_name=drain_job_name(stream),
+        # Another code location may have a job of that name.
+        tags={STREAM_TAG: stream.name},
+        statuses=_FINISHED,
+        updated_before=now - timedelta(seconds=stream.config.keep_runs),
+    )
+    found = instance.get_run_records(old, limit=RUNS_AT_ONCE + EVENTS_LOOKED_AT + 1, ascending=True)
+    if found:
+        needed = _needed_runs(instance, stream)
+        ids = [record.dagster_run.run_id for record in found]
+        yield from [run_id for run_id in ids if run_id not in needed][:RUNS_AT_ONCE]
+
+
+def _needed_runs(instance: dg.DagsterInstance, stream: Stream) -> frozenset[str]:
+    """Return the runs that hold what is read: the events that say what is reported, and the newest of the source.
+
+    A report looks at no older events, so what goes changes nothing of what it finds.
+    """
+    events = instance.fetch_materializations(word_counts_key(stream), limit=EVENTS_LOOKED_AT).records
+    source = instance.fetch_materializations(source_key(stream), limit=1).records
+    return frozenset(record.run_id for record in (*events, *source))
+
+
+def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Delete a run, its events, and the files that Dagster leaves of it."""
+    logs = instance.compute_log_manager
+    if isinstance(logs, LocalComputeLogManager):
+        # First: without its run nobody would find them. What lies elsewhere has lifecycle rules of its own.
+        logs.delete_logs(prefix=[run_id])
+    instance.delete_run(run_id)
+    events = instance.event_log_storage
+    if isinstance(events, SqliteEventLogStorage) and not instance.has_run(run_id):
+        shard = Path(events.path_for_shard(run_id))
+        for path in (shard, *(shard.with_name(shard.name + suffix) for suffix in ("-wal", "-shm", "-journal"))):
+            path.unlink(missing_ok=True)

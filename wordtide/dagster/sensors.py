@@ -1,0 +1,128 @@
+"""One sensor a stream: sees that something waits and that nobody drains it, and starts a run. Never carries data."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import takewhile
+
+import dagster as dg
+
+from resources import HdfsResource, KafkaResource, TablesResource
+from wordtide.config import Stream
+from wordtide.config.asset_names import sensor_name
+from wordtide.core.problems import WordtideError
+from wordtide.dagster.jobs import UnresolvedJob
+from wordtide.dagster.keys import word_counts_key
+from wordtide.dagster.runs import STREAM_TAG, may_live, unfinished_runs
+from wordtide.dagster.word_counts import CHECK_NAME, FOLLOW_TAG
+from wordtide.status.lag import Waiting, look
+
+TICK_SECONDS = 5
+"""The sensor daemon's own floor; it cannot tick faster."""
+FAILURES_LOOKED_AT = 8
+"""Failures in a row beyond which waiting does not grow."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRun:
+    """An unfinished run of a stream and its age in seconds."""
+
+    run_id: str
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The failed runs since a stream's last good one: how many in a row, and the seconds since the newest ended."""
+
+    in_a_row: int
+    since: float
+
+
+def back_off(failures: Failures) -> float:
+    """Return the seconds to wait before the next try: 10 after the first failure, doubling up to ten minutes."""
+    if failures.in_a_row == 0 or failures.since < 0:
+        # A failure in the future: the clock was put back, and waiting until it is there again may take days.
+        return 0.0
+    pause: float = min(5.0 * 2**failures.in_a_row, 600.0)
+    return pause - failures.since
+
+
+def hold(stream: Stream, runs: Sequence[ActiveRun], failures: Failures) -> str | None:
+    """Return why a run must not be started now, whatever waits, or None."""
+    holding = [run.run_id[:8] for run in runs if may_live(stream, run.age)]
+    if holding:
+        return f"run {holding[0]} is draining"
+    pause = back_off(failures)
+    if pause > 0:
+        return f"the last {failures.in_a_row} runs failed; the next try is in {pause:.0f} s"
+    return None
+
+
+def decide(waiting: Waiting, failed: bool | None) -> str | None:
+    """Return why there is no need for a run, or None to start one.
+
+    Args:
+        waiting: What waits for the stream.
+        failed: Whether the stream's check failed when it was last decided; None if that is not known.
+    """
+    if not waiting.founded or waiting.something:
+        return None
+    if failed is not None and failed != waiting.standing:
+        # What the check shows is over, by a decision say, or has begun since: the run's own check shows what is.
+        return None
+    return f"{waiting.unfinished} files are too young or unfinished" if waiting.unfinished else "nothing waits"
+
+
+def build_sensor(stream: Stream, job: UnresolvedJob) -> dg.SensorDefinition:
+    """Return the sensor of one stream."""
+
+    @dg.sensor(
+        name=sensor_name(stream.name),
+        job=job,
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Drains {stream.name} when something waits.",
+    )
+    def watch(
+        context: dg.SensorEvaluationContext, kafka: KafkaResource, hdfs: HdfsResource, tables: TablesResource
+    ) -> dg.SensorResult:
+        reason = hold(stream, active_runs(context.instance, stream), recent_failures(context.instance, stream))
+        if reason is not None:
+            return dg.SensorResult(skip_reason=reason)
+        try:
+            waiting = look(stream, tables.open(stream), kafka.connection, hdfs.address)
+        except WordtideError as error:
+            return dg.SensorResult(skip_reason=str(error))
+        reason = decide(waiting, last_check(context.instance, stream))
+        if reason is not None:
+            return dg.SensorResult(skip_reason=reason)
+        return dg.SensorResult(run_requests=[dg.RunRequest(tags={STREAM_TAG: stream.name, FOLLOW_TAG: "true"})])
+
+    return watch
+
+
+def active_runs(instance: dg.DagsterInstance, stream: Stream) -> list[ActiveRun]:
+    """Return the unfinished runs that drain a stream, those started from its asset's page included."""
+    now = datetime.now(UTC)
+    return [
+        ActiveRun(record.dagster_run.run_id, (now - record.create_timestamp).total_seconds())
+        for record in unfinished_runs(instance, stream)
+    ]
+
+
+def last_check(instance: dg.DagsterInstance, stream: Stream) -> bool | None:
+    """Return whether a stream's check failed when it was last decided; None if it never was, or is about to be."""
+    key = dg.AssetCheckKey(word_counts_key(stream), CHECK_NAME)
+    record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
+    status = record.status.value if record else None
+    return {"SUCCEEDED": False, "FAILED": True}.get(status or "")
+
+
+def recent_failures(instance: dg.DagsterInstance, stream: Stream) -> Failures:
+    """Return how many of a stream's newest runs failed."""
+    records = instance.get_run_records(dg.RunsFilter(tags={STREAM_TAG: stream.name}), limit=FAILURES_LOOKED_AT)
+    failed = list(takewhile(lambda record: record.dagster_run.status is dg.DagsterRunStatus.FAILURE, records))
+    ended = failed[0].end_time if failed else None
+    return Failures(len(failed), time.time() - ended if ended is not None else 0.0)

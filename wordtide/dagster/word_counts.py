@@ -1,0 +1,322 @@
+"""The `word_counts` asset of a stream: materializing it drains the stream."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+from deltalake.exceptions import DeltaError
+
+from resources import HdfsResource, KafkaResource, OpenLineageResource, SparkResource, TablesResource
+from wordtide import __version__
+from wordtide.config import EngineName, Stream
+from wordtide.config.asset_names import op_name
+from wordtide.core.model import Committed
+from wordtide.core.problems import ConfigError, WordtideError
+from wordtide.core.stalls import Standing
+from wordtide.counting.local import LocalEngine
+from wordtide.counting.spark import SparkEngine
+from wordtide.dagster.coverage import THROUGH_TAG
+from wordtide.dagster.events import input_tags, next_version, shown_seconds
+from wordtide.dagster.keys import source_key, word_counts_key
+from wordtide.dagster.labels import column_lineage, freshness, link, quoted, table_labels, table_name
+from wordtide.dagster.lineage import Lineage
+from wordtide.dagster.preview import preview_from, row_count, top_words
+from wordtide.dagster.reporter import Reporter, Told
+from wordtide.dagster.runs import STREAM_TAG
+from wordtide.drain.loop import Drain, Summary
+from wordtide.drain.pacing import Pace, spark_objection
+from wordtide.exporters.consumer_group import GroupMirror
+from wordtide.status.lag import json_line, mostly_json
+from wordtide.table.commit import WordCounts
+from wordtide.wiring import open_source
+
+log = logging.getLogger("wordtide")
+
+FOLLOW_TAG = "wordtide/follow"
+"""On runs of the sensor: drain until the source is quiet. Runs by hand take what is there and end."""
+CANCEL_SECONDS = 10.0
+"""A cancelled run finishes the batch in hand if that needs no longer than this."""
+CHECK_NAME = "nothing_parked"
+SHOWN_STANDING = 20
+"""Parked and stalled partitions and files that the check names, of each."""
+
+
+def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
+    """Return the asset of one stream."""
+    key = word_counts_key(stream)
+
+    @dg.multi_asset(
+        name=op_name(stream.name),
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=[source_key(stream)],
+                description=_description(stream),
+                kinds={"deltalake", "table"},
+                group_name=stream.name,
+                code_version=__version__,
+                metadata=table_labels(stream),
+                owners=stream.config.owners,
+                freshness_policy=freshness(stream),
+            )
+        ],
+        check_specs=[
+            dg.AssetCheckSpec(
+                CHECK_NAME,
+                asset=key,
+                description="No partition or file waits for an operator's decision, is stalled or cannot be read.",
+            )
+        ],
+        can_subset=True,
+        op_tags={STREAM_TAG: stream.name},
+    )
+    def drain_stream(
+        context: dg.AssetExecutionContext,
+        kafka: KafkaResource,
+        hdfs: HdfsResource,
+        spark: SparkResource,
+        tables: TablesResource,
+        openlineage: OpenLineageResource,
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        _warn_if_forgetful(context)
+        follow = context.run.tags.get(FOLLOW_TAG) == "true"
+        checked = any(check.name == CHECK_NAME for check in context.selected_asset_check_keys)
+        try:
+            if (objection := spark_objection(stream, spark.own_cores())) is not None:
+                raise ConfigError(objection)
+            table = tables.open(stream)
+            connection = kafka.connection() if stream.config.kafka else None
+            source = open_source(stream, connection, hdfs.address())
+            lineage = Lineage(context, table, openlineage, connection, hdfs.address())
+            reporter = Reporter(context, stream, table)
+            mirror = mirror_of(context, stream, kafka, table)
+
+            def on_commit(committed: Committed) -> None:
+                reporter.submit(committed)
+                if mirror is not None:
+                    mirror.submit(committed)
+                lineage.submit()
+
+            summary: Summary | None = None
+            stop = threading.Event()
+            drain = Drain(
+                stream,
+                source,
+                table,
+                {
+                    EngineName.LOCAL: LocalEngine(),
+                    EngineName.SPARK: SparkEngine(lambda: spark.spark_session, spark.tasks(), spark.answers),
+                },
+                run_id=context.run.run_id,
+                on_commit=on_commit,
+                stop=stop,
+                own_cores=spark.own_cores(),
+            )
+            early = _EarlyCheck(stream, table, stop) if follow and checked else None
+            try:
+                with lineage:
+                    summary = yield from run_beside(drain, Pace.of(stream.config, by_hand=not follow), stop, early)
+            finally:
+                told = reporter.close(summary)
+                if mirror is not None:
+                    mirror.close()
+                source.close()
+        except WordtideError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        if key in context.selected_asset_keys:
+            yield _result(
+                stream, summary, told, {"table": link(table.uri, hdfs.address()), **_look(context, table, told)}
+            )
+        if checked and (early is None or not early.decided):
+            yield _check(stream, table, summary.parked, summary.stalled, summary.left_out)
+
+    return drain_stream
+
+
+def mirror_of(
+    context: dg.AssetExecutionContext, stream: Stream, kafka: KafkaResource, table: WordCounts
+) -> GroupMirror | None:
+    """Return what shows the stream's positions to lag tools, if that is asked for."""
+    if stream.config.kafka is None or stream.config.kafka.group is None:
+        return None
+    return GroupMirror(stream, kafka.connection(), table, stream.config.kafka.group, context.log.warning)
+
+
+class _EarlyCheck:
+    """The check of a run that follows its source: decided early, not in progress for as long as the run goes on.
+
+    A run can decide its check once. When that is no longer so, it ends; the sensor starts the next, which says so.
+    """
+
+    def __init__(self, stream: Stream, table: WordCounts, stop: threading.Event) -> None:
+        self._stream = stream
+        self._table = table
+        self._stop = stop
+        self._failed: bool | None = None
+
+    @property
+    def decided(self) -> bool:
+        """Whether it has been."""
+        return self._failed is not None
+
+    def __call__(self, standing: Standing) -> dg.AssetCheckResult | None:
+        """Take in what a look showed, and return the check's result once."""
+        if self._failed is None:
+            if not standing and not standing.settled:
+                return None
+            self._failed = bool(standing)
+            return _check(self._stream, self._table, standing.parked, standing.stalled, standing.left_out)
+        if self._failed != bool(standing):
+            self._stop.set()
+        return None
+
+
+def run_beside(
+    drain: Drain,
+    pace: Pace,
+    stop: threading.Event,
+    early: Callable[[Standing], dg.AssetCheckResult | None] | None = None,
+) -> Generator[dg.AssetCheckResult, None, Summary]:
+    """Run a drain in a thread while this one, which signals interrupt, waits for it.
+
+    On an interrupt the batch in hand is finished if it needs no more than ten seconds, else abandoned: a batch is
+    whole or absent, so either is safe.
+
+    Args:
+        drain: The drain.
+        pace: Its pace.
+        stop: Ends it after the batch in hand.
+        early: Called several times a second with what the last look showed; its results are yielded.
+    """
+    outcome: list[Summary | BaseException] = []
+    # Not Thread.join: Python 3.11 takes a thread for ended when a signal interrupts whoever joins it.
+    ended = threading.Event()
+
+    def work() -> None:
+        try:
+            outcome.append(drain.run(pace))
+        except BaseException as error:
+            outcome.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=work, name="drain", daemon=True).start()
+    try:
+        while not ended.wait(0.2):
+            if early is not None and drain.standing is not None and (result := early(drain.standing)) is not None:
+                yield result
+    except BaseException:
+        stop.set()
+        ended.wait(CANCEL_SECONDS)
+        raise
+    (end,) = outcome
+    if isinstance(end, BaseException):
+        raise end
+    return end
+
+
+def _result(stream: Stream, summary: Summary, told: Told, shown: Mapping[str, Any]) -> dg.MaterializeResult[Any]:
+    version = next_version(told.version, summary.last, summary.position)
+    return dg.MaterializeResult(
+        word_counts_key(stream),
+        metadata={
+            "batch": told.through,
+            "lag": summary.backlog,
+            # Not under the names that batches use: sums would dwarf them in the same plot.
+            "run_batches": summary.batches,
+            "run_words": summary.words,
+            "run_records": summary.records,
+            **shown,
+            **version.metadata,
+            "dagster/table_name": table_name(stream),
+            "dagster/uri": stream.table,
+            "dagster/column_lineage": column_lineage(stream),
+        },
+        data_version=dg.DataVersion(version.tag),
+        tags={**input_tags(stream, told.source), THROUGH_TAG: str(told.through)},
+    )
+
+
+def _look(context: dg.AssetExecutionContext, table: WordCounts, told: Told) -> dict[str, Any]:
+    """Return what the table itself shows once the run has done its work; a picture, not worth a failed run."""
+    began = time.monotonic()
+    try:
+        handle = table.open()
+        if handle is None:
+            return {}
+        shown: dict[str, Any] = {}
+        first = preview_from(told.newest)
+        if first is not None:
+            shown["top_words"] = dg.MetadataValue.md(top_words(handle, first, told.newest[-1][0]))
+        shown["dagster/row_count"] = row_count(handle)
+        shown["seconds_preview"] = shown_seconds(time.monotonic() - began)
+    except (WordtideError, DeltaError, OSError) as error:
+        context.log.warning(f"no preview of the table: {error}")
+        return {}
+    return shown
+
+
+def _check(
+    stream: Stream, table: WordCounts, parked: Sequence[str], stalled: Sequence[str], left_out: str
+) -> dg.AssetCheckResult:
+    shown, still = _named(parked), _named(stalled)
+    said = [f"waiting for a decision: {', '.join(shown)}{_more(parked)}"] if shown else []
+    said += [f"stalled: {'; '.join(still)}{_more(stalled)}"] if still else []
+    share = _json_share(stream, table)
+    notes = [json_line(stream.name, share)] if share is not None else []
+    return dg.AssetCheckResult(
+        passed=not said,
+        check_name=CHECK_NAME,
+        asset_key=word_counts_key(stream),
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join([*(said or ["nothing is parked"]), *notes]),
+        metadata={
+            **({"json_share": share} if share is not None else {}),
+            "parked": dg.MetadataValue.json(shown),
+            "parked_count": len(parked),
+            "stalled": dg.MetadataValue.json(still),
+            **({"left_out": left_out} if left_out else {}),
+        },
+    )
+
+
+def _json_share(stream: Stream, table: WordCounts) -> float | None:
+    """Return which share of the newest values are JSON, if most are; a note, not worth a failed run."""
+    if stream.config.kafka is None:
+        return None
+    try:
+        handle = table.open()
+        return mostly_json(handle) if handle is not None else None
+    except (WordtideError, DeltaError, OSError) as error:
+        log.warning("table %s: cannot read how many of its newest values are JSON: %s", table.uri, error)
+        return None
+
+
+def _named(lines: Sequence[str]) -> list[str]:
+    """Return the first lines, each cut: an event is bounded, whatever stands still."""
+    return [line[:300] for line in lines[:SHOWN_STANDING]]
+
+
+def _more(lines: Sequence[str]) -> str:
+    return f"; and {len(lines) - SHOWN_STANDING:,} more" if len(lines) > SHOWN_STANDING else ""
+
+
+def _warn_if_forgetful(context: dg.AssetExecutionContext) -> None:
+    if context.instance.is_ephemeral or not os.environ.get("DAGSTER_HOME"):
+        context.log.warning(
+            "this Dagster instance will not keep its events (no DAGSTER_HOME); counts and ledger are kept in the table"
+            " all the same. Use wordtide dev, or set DAGSTER_HOME"
+        )
+
+
+def _description(stream: Stream) -> str:
+    name = stream.config.kafka.topic if stream.config.kafka else stream.landing or ""
+    return (
+        f"Words of {quoted(name)}, counted exactly once; its ledger rows say from which offsets or files."
+        "\n\n```sql\nSELECT word, sum(count) AS n FROM word_counts\nWHERE kind = 'count'\n"
+        "GROUP BY word ORDER BY n DESC\n```"
+    )

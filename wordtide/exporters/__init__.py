@@ -1,0 +1,1 @@
+"""Tells other systems: Prometheus, OpenLineage, alerts, consumer groups."""

@@ -1,1 +1,0 @@
-"""Pure decisions about what the next batch takes."""

@@ -1,1 +1,0 @@
-"""A split reads itself as text."""

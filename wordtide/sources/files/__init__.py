@@ -1,0 +1,1 @@
+"""Landing folders, local or on HDFS, as a source."""

@@ -1,0 +1,1 @@
+"""How a stream stands at one moment."""

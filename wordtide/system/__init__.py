@@ -1,0 +1,1 @@
+"""Processes, locks, ports, Java and the machine."""
