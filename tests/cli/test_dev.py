@@ -22,7 +22,7 @@ from wordtide.cli import dagster_dev
 from wordtide.cli.dagster_api import Standing
 from wordtide.cli.dagster_dev import INSTANCE, DagsterDev, hold_port, write_instance
 from wordtide.core.problems import EnvironmentProblem
-from wordtide.system.process import ProcessId, members
+from wordtide.system.process import ProcessId, end_group, members
 
 SECONDS = 180.0
 
@@ -186,7 +186,7 @@ def test_what_outlives_its_leader_is_killed() -> None:
     survivor = ProcessId.of(int(process.stdout.readline()))
     assert survivor is not None
     process.send_signal(signal.SIGINT)
-    dagster_dev._end_group(process.pid, process, 60.0)
+    end_group(process.pid, process, 60.0)
     assert not survivor.alive()
     assert process.poll() is not None
     process.stdout.close()

@@ -15,10 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple
 
+import psutil
+
 from wordtide.cli.dagster_api import HTTP_SECONDS, PROBLEMS, DagsterApi, Standing
 from wordtide.config import PROJECT_ROOT, home, streams_path
 from wordtide.core.problems import EnvironmentProblem
-from wordtide.system.process import ProcessId, members, telling_line
+from wordtide.system.process import ProcessId, end_group, members, rotate, spawn, telling_line
 
 LOOPBACK = "127.0.0.1"
 USUAL_PORT = 3000
@@ -208,7 +210,7 @@ class DagsterDev:
                 with suppress(ProcessLookupError):
                     process.send_signal(signal.SIGINT)
             self._process = None
-            _end_group(process.pid, process, _STOP_SECONDS)
+            end_group(process.pid, process, _STOP_SECONDS)
         if self._lock is not None:
             # Where the web server had gone nobody could cancel our runs: the next start does.
             self._lock.seek(0)
@@ -238,7 +240,7 @@ class DagsterDev:
         if "pid" in left:
             leader = ProcessId(int(left["pid"]), str(left["started"]))
             if leader.alive() or _belongs(leader.pid, self._home):
-                _end_group(leader.pid, None, 0.0)
+                end_group(leader.pid, None, 0.0)
 
     def _remember(self) -> None:
         assert self._lock is not None
@@ -262,24 +264,9 @@ class DagsterDev:
         }
         command = [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml"]
         command += ["--host", self._host, "--port", str(self._port), "--log-level", "warning"]
-        output: IO[bytes] | None = None
         if self._log is not None:
-            self._log.parent.mkdir(parents=True, exist_ok=True)
-            output = self._log.open("wb")
-        try:
-            return subprocess.Popen(
-                command,
-                cwd=PROJECT_ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                # Its own group: a Ctrl-C reaches us alone, and all its descendants can be ended together.
-                start_new_session=True,
-            )
-        finally:
-            if output is not None:
-                output.close()
+            rotate(self._log)
+        return spawn(command, environment=environment, log=self._log, cwd=PROJECT_ROOT)
 
     def _see(self) -> str:
         return f"; see {self._log}" if self._log else "; what it printed says why"
@@ -339,44 +326,17 @@ def _read_claim(file: IO[str]) -> dict[str, Any]:
 
 def _arguments(group: int) -> frozenset[str]:
     """Return the arguments that the processes of a group were started with."""
-    processes = members(group)
-    if Path("/proc/self/cmdline").exists():
-        found: set[str] = set()
-        for pid in processes:
-            with suppress(OSError):
-                found.update(Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0"))
-        return frozenset(found)
-    pids = ",".join(map(str, processes))
-    listing = subprocess.run(["/bin/ps", "-ww", "-o", "args=", "-p", pids], capture_output=True, text=True, timeout=30)
-    return frozenset(listing.stdout.split())
+    found: set[str] = set()
+    for process in members(group):
+        with suppress(psutil.Error):
+            found.update(process.cmdline())
+    return frozenset(found)
 
 
 def _belongs(group: int, dagster_home: Path) -> bool:
     """Return whether a group whose leader has died is one of this home: a group's number can be given out again."""
-    wanted = f"DAGSTER_HOME={dagster_home}".encode()
-    for pid in members(group):
-        with suppress(OSError):
-            if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+    for process in members(group):
+        with suppress(psutil.Error):
+            if process.environ().get("DAGSTER_HOME") == str(dagster_home):
                 return True
     return False
-
-
-def _end_group(group: int, leader: subprocess.Popen[bytes] | None, seconds: float) -> None:
-    """Wait for a group to empty itself, then kill what is left of it."""
-    deadline = time.monotonic() + seconds
-    # The leader ends last when all goes well; what outlives it (a run's process) has got its signal and some seconds.
-    while members(group):
-        if leader is not None and leader.poll() is not None:
-            deadline = min(deadline, time.monotonic() + 3.0)
-            leader = None
-        if time.monotonic() > deadline:
-            with suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
-            deadline = time.monotonic() + 5.0
-            while members(group) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            break
-        time.sleep(0.1)
-    if leader is not None:
-        with suppress(subprocess.TimeoutExpired):
-            leader.wait(5.0)

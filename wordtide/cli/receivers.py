@@ -8,14 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 from wordtide.config import FlumeConfig, SocketConfig, Stream, home
 from wordtide.receivers.backoff import Backoff
-from wordtide.system.process import telling_line
+from wordtide.system.process import ProcessId, spawn, stop, telling_line
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _HEALTHY_SECONDS = 60.0
@@ -84,16 +82,15 @@ class Receivers:
 
     def stop(self) -> None:
         """Have them land what they received and end, all at once; kill what does not within a bound."""
-        for child in self._children:
-            child.tell()
-        deadline = time.monotonic() + _STOP_SECONDS
-        for child in self._children:
-            child.end(deadline)
+        running = {identity: child.name for child in self._children if (identity := child.running()) is not None}
+        ended = stop(list(running), grace=_STOP_SECONDS, number=signal.SIGINT)
+        for identity in running.keys() - set(ended):
+            self._say(f"the receiver of {running[identity]} did not end and was killed")
 
 
 class _Child:
     def __init__(self, name: str, arguments: list[str], say: Callable[[str], None], log: Path | None) -> None:
-        self._name = name
+        self.name = name
         # It ends when we are gone, even if we were killed: two receivers of one server land everything twice.
         parent = ["--parent", str(os.getpid())]
         alone = ["--alone", str(lock_of(name))]
@@ -117,44 +114,17 @@ class _Child:
             self._due = time.monotonic() + pause
             why = f": {telling_line(self._log).removeprefix('wordtide: ')}" if self._log else ""
             self._say(
-                f"the receiver of {self._name} ended by itself (exit code {code}){why}; starting it in {pause:.0f} s"
+                f"the receiver of {self.name} ended by itself (exit code {code}){why}; starting it in {pause:.0f} s"
             )
         if time.monotonic() >= self._due:
             self._process = self._launch()
             self._started = time.monotonic()
 
-    def tell(self) -> None:
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGINT)
-
-    def end(self, deadline: float) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        try:
-            process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            self._say(f"the receiver of {self._name} did not end and was killed")
+    def running(self) -> ProcessId | None:
+        """Return its process if that still runs."""
+        return None if self._process is None else ProcessId.of(self._process.pid)
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        output: IO[bytes] | None = None
-        if self._log is not None:
-            self._log.parent.mkdir(parents=True, exist_ok=True)
-            output = self._log.open("ab")
-        try:
-            return subprocess.Popen(
-                self._command,
-                # Absolute, wherever we were called from; hdfs:///… is looked up there.
-                env={**os.environ, "WORDTIDE_HOME": str(home())},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                # A Ctrl-C reaches us alone: receivers end after what feeds on them.
-                start_new_session=True,
-            )
-        finally:
-            if output is not None:
-                output.close()
+        # Absolute, wherever we were called from; hdfs:///… is looked up there. A Ctrl-C reaches us alone: receivers end
+        # after what feeds on them.
+        return spawn(self._command, environment={**os.environ, "WORDTIDE_HOME": str(home())}, log=self._log)

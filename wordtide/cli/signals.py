@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 
-from wordtide.system.process import descendants
+import psutil
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SOON_SECONDS = 1.7
@@ -126,7 +126,8 @@ class Guard:
 def end_at_once(code: int) -> None:
     """End this process and what it started, and leave the terminal as it was found."""
     # Groups: what a child of ours left behind when it died is no descendant any more.
-    for pid in descendants(os.getpid()):
+    for process in psutil.Process().children(recursive=True):
+        pid = process.pid
         with suppress(ProcessLookupError, PermissionError):
             (os.killpg if os.getpgid(pid) == pid else os.kill)(pid, signal.SIGKILL)
     with suppress(OSError):

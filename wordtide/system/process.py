@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 STOP_GRACE = 30.0
 """Seconds a server has to end by itself before it is killed; its first stop also writes a class archive."""
 
@@ -35,32 +37,54 @@ class ProcessId:
         return _started(self.pid) == self.started
 
 
-def launch(argv: Sequence[str], *, log: Path, cwd: Path, environment: Mapping[str, str]) -> ProcessId:
-    """Start a process that shares nothing with ours: own session, no descriptor of ours, output to `log`.
+def spawn(
+    argv: Sequence[str], *, environment: Mapping[str, str], log: Path | None, cwd: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, which no Ctrl-C of ours reaches, with no descriptor of ours.
 
-    The previous log is kept as `<log>.1`.
+    Args:
+        argv: The program and its arguments.
+        environment: All its variables.
+        log: The file that its output is appended to; None for our own stdout and stderr.
+        cwd: Its working directory; default: ours.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    output: int | None = None
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        # Private: the HDFS process first prints the secret of its (short-lived) control port.
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=cwd,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    finally:
+        if output is not None:
+            os.close(output)
+
+
+def rotate(log: Path) -> None:
+    """Keep the log of the previous start as `<log>.1`."""
+    with suppress(FileNotFoundError):
+        log.replace(log.with_name(log.name + ".1"))
+
+
+def launch(argv: Sequence[str], *, log: Path, cwd: Path, environment: Mapping[str, str]) -> ProcessId:
+    """Start a process that outlives ours, its output in a new `log`.
 
     Raises:
         OSError: it cannot be started, or ended at once.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists():
-        log.replace(log.with_name(log.name + ".1"))
-    # Private: the HDFS process first prints the secret of its (short-lived) control port.
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            cwd=cwd,
-            env=dict(environment),
-            close_fds=True,
-            start_new_session=True,
-        )
-    finally:
-        os.close(descriptor)
+    rotate(log)
+    process = spawn(argv, environment=environment, log=log, cwd=cwd)
     identity = ProcessId.of(process.pid)
     # The object is dropped here on purpose: the process is not ours to wait for. `_reap` collects it if we outlive it.
     process.returncode = 0
@@ -70,14 +94,21 @@ def launch(argv: Sequence[str], *, log: Path, cwd: Path, environment: Mapping[st
     return identity
 
 
-def stop(processes: Sequence[ProcessId], *, grace: float = STOP_GRACE) -> list[ProcessId]:
+def stop(
+    processes: Sequence[ProcessId], *, grace: float = STOP_GRACE, number: signal.Signals = signal.SIGTERM
+) -> list[ProcessId]:
     """Ask all of them to end, wait, and kill those that do not.
+
+    Args:
+        processes: Those that still run are asked.
+        grace: Seconds they have to end by themselves.
+        number: The signal that asks them.
 
     Returns:
         Those that ended by themselves.
     """
     for process in processes:
-        _send(process, signal.SIGTERM)
+        _send(process, number)
     polite = _wait(processes, grace)
     stubborn = [process for process in processes if process not in polite]
     for process in stubborn:
@@ -86,41 +117,41 @@ def stop(processes: Sequence[ProcessId], *, grace: float = STOP_GRACE) -> list[P
     return polite
 
 
-def descendants(pid: int) -> list[int]:
-    """Return the processes that a process started, and those that they started; zombies left out."""
-    children: dict[int, list[int]] = {}
-    for child, (parent, _) in _table().items():
-        children.setdefault(parent, []).append(child)
-    found = list(children.get(pid, ()))
-    for one in found:
-        found += children.get(one, ())
-    return found
-
-
-def members(group: int) -> list[int]:
+def members(group: int) -> list[psutil.Process]:
     """Return the processes of a group, zombies left out."""
-    return [pid for pid, (_, its_group) in _table().items() if its_group == group]
-
-
-def _table() -> dict[int, tuple[int, int]]:
-    """Return parent and group of each process that is no zombie."""
-    found: dict[int, tuple[int, int]] = {}
-    if Path("/proc/self/stat").exists():
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with suppress(OSError):
-                    # The name, in parentheses, may hold anything; after it: state, parent, group.
-                    state, parent, group = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[:3]
-                    if state not in "ZX":
-                        found[int(entry.name)] = int(parent), int(group)
-        return found
-    listing = subprocess.run(
-        ["/bin/ps", "-A", "-o", "pid=,ppid=,pgid=,stat="], capture_output=True, text=True, timeout=30, check=False
-    )
-    for pid, parent, group, state in (line.split() for line in listing.stdout.splitlines()):
-        if not state.startswith("Z"):
-            found[int(pid)] = int(parent), int(group)
+    found = []
+    for pid in psutil.pids():
+        with suppress(OSError, psutil.Error):
+            if os.getpgid(pid) == group and not _ended(process := psutil.Process(pid)):
+                found.append(process)
     return found
+
+
+def end_group(group: int, leader: subprocess.Popen[bytes] | None, seconds: float) -> None:
+    """Wait for a group to empty itself, then kill what is left of it.
+
+    Args:
+        group: Its number.
+        leader: The process that it is named after, if that is a child of ours.
+        seconds: How long its processes have to end by themselves.
+    """
+    deadline = time.monotonic() + seconds
+    # The leader ends last when all goes well; what outlives it (a run's process) has got its signal and some seconds.
+    while members(group):
+        if leader is not None and leader.poll() is not None:
+            deadline = min(deadline, time.monotonic() + 3.0)
+            leader = None
+        if time.monotonic() > deadline:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+            deadline = time.monotonic() + 5.0
+            while members(group) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            break
+        time.sleep(0.1)
+    if leader is not None:
+        with suppress(subprocess.TimeoutExpired):
+            leader.wait(5.0)
 
 
 def telling_line(log: Path) -> str:
@@ -158,26 +189,26 @@ def _reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
+def _ended(process: psutil.Process) -> bool:
+    return process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+
+
 def _started(pid: int) -> str | None:
-    if Path("/proc/self/stat").exists():
-        try:
-            # The name, in parentheses, may hold anything; after it come the state (3rd field) and, as 22nd, the start.
-            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
+    try:
+        process = psutil.Process(pid)
+        if _ended(process):
             return None
-        return None if fields[0] in "ZX" else f"{_boot()}-{fields[19]}"
-    answer = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)],  # noqa: S607 - where it is differs by system
-        capture_output=True,
-        text=True,
-        timeout=30,
-        env={**os.environ, "LC_ALL": "C"},
-    )
-    state, _, started = answer.stdout.strip().partition(" ")
-    return None if not state or state.startswith("Z") else started.strip()
+        # Since the machine's start, as the system counts it: the clock may be set while the process runs.
+        seconds = process.create_time() - psutil.boot_time()
+    except psutil.Error:
+        return None
+    return f"{_boot()}-{round(seconds * os.sysconf('SC_CLK_TCK'))}"
 
 
 @cache
 def _boot() -> str:
-    """Start times count from the machine's start, so they say nothing without it."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+    """Start times count from the machine's start, so they say nothing without it; psutil knows no name for that."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+    except FileNotFoundError:
+        return "boot"
