@@ -30,7 +30,7 @@ from wordtide.config import PROJECT_ROOT
 from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.table.commit import BATCH_APP
 from wordtide.table.query import counts
-from wordtide.table.rows import read_batch_rows
+from wordtide.table.scan import Scan
 from wordtide.wiring import open_table
 
 LINES_A_SECOND = 500
@@ -199,11 +199,11 @@ def _ours(bench: Bench) -> Outcome:
     appeared = _log_entries(Path(stream.table) / "_delta_log")
     batches = [
         Visible(
-            {split["partition"]: split["start"] for split in row["splits"]},
-            {split["partition"]: split["end"] for split in row["splits"]},
-            appeared[row["batch"]],
+            {split.partition: split.start for split in row.splits},
+            {split.partition: split.end for split in row.splits},
+            appeared[row.batch],
         )
-        for row in read_batch_rows(handle, after=0)
+        for row in Scan(handle).rows(after=0)
     ]
     return _outcome(bench, feed, batches, began, cpu)
 

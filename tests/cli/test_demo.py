@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -21,6 +20,7 @@ from tests.receivers.flume_support import free_port
 from tests.support import create_topic, produce, unique
 from wordtide.cli import dagster_dev
 from wordtide.config import load_streams
+from wordtide.core.model import Status
 from wordtide.demo.feed import Arrivals, name_for
 from wordtide.demo.live import Scene, plain_line, render, sparkline
 from wordtide.demo.recount import recount
@@ -29,6 +29,7 @@ from wordtide.demo.watch import StreamView, StreamWatch
 from wordtide.embedded import cluster as embedded
 from wordtide.embedded.cluster import ClusterAddress
 from wordtide.system.process import members
+from wordtide.table.record import LedgerEntry, SplitRecord
 from wordtide.wiring import open_table
 
 SCENE = Scene(75.0, "http://127.0.0.1:3000", "feeding")
@@ -119,15 +120,14 @@ def test_latency_is_told_once_for_what_a_batch_took() -> None:
     arrivals = Arrivals()
     arrivals.file("/landing/a")
     committed = datetime.now(UTC)
-    split: dict[str, Any] = {"path": "/landing/a", "topic": None, "partition": None, "end": None, "lines": 1}
-    row = {"committed_at": committed, "splits": [split]}
-    assert len(arrivals.latencies(row)) == 1
-    assert arrivals.latencies(row) == []
+    entry = received("/landing/a", 1, committed)
+    assert len(arrivals.latencies(entry)) == 1
+    assert arrivals.latencies(entry) == []
 
 
-def received(path: str, lines: int, committed: datetime) -> dict[str, Any]:
-    split = {"path": path, "topic": None, "partition": None, "end": None, "lines": lines}
-    return {"committed_at": committed, "splits": [split]}
+def received(path: str, lines: int, committed: datetime) -> LedgerEntry:
+    split = SplitRecord(path=path, lines=lines)
+    return LedgerEntry(batch=1, status=Status.PUBLISHED, committed_at=committed, splits=(split,))
 
 
 def test_latency_of_received_lines_is_that_of_as_many_sent_ones() -> None:

@@ -25,7 +25,7 @@ from wordtide.config import (
 from wordtide.core.problems import ConfigError
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.sources.kafka.connection import KafkaConnection
-from wordtide.table.ledger import fingerprint
+from wordtide.table.fingerprint import fingerprint
 
 ORIGIN = Path("/etc/w/streams.yaml")
 TOPIC = "kafka: {topic: t}"

@@ -1,8 +1,11 @@
 """Which batches have an event, and how many events a run may log."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.dagster.support import NEWS
+from wordtide.core.model import Status
 from wordtide.dagster.coverage import Reported, reported_by, unreported
 from wordtide.dagster.definitions import build_definitions
 from wordtide.dagster.events import Report, merge, placed, source_version
@@ -46,17 +49,28 @@ def test_a_run_logs_a_bounded_number_of_events():
 def test_one_event_for_several_batches_joins_their_ranges():
     def report(number: int, start: int) -> Report:
         line = {"partition": "news/0", "start": start, "end": start + 5, "records": 5}
-        return Report(
-            number, number, 1, 9, 3, 5, 0, 50, 0, f"0:{start + 5}", (line,), "local", {"read": 1.0}, 0.5, "published"
-        )
+        return replace(took(number, line), position=f"0:{start + 5}", lag=0, seconds={"read": 1.0})
 
     told = merge([report(4, 10), report(5, 15)])
     assert (told.first, told.last, told.batches, told.words, told.position) == (4, 5, 2, 18, "0:20")
     assert told.splits == ({"partition": "news/0", "start": 10, "end": 20, "records": 10},)
 
 
-def took(number: int, *lines: dict[str, str | int], status: str = "published") -> Report:
-    return Report(number, number, 1, 9, 3, 5, 0, 50, 0, None, lines, "local", {}, 0.5, status)
+def took(number: int, *lines: dict[str, str | int], status: Status = Status.PUBLISHED) -> Report:
+    return Report(
+        first=number,
+        last=number,
+        batches=1,
+        words=9,
+        rows=3,
+        records=5,
+        gaps=0,
+        bytes=50,
+        splits=lines,
+        engine="local",
+        latency=0.5,
+        status=status,
+    )
 
 
 def test_batches_of_the_past_get_their_positions_from_the_last_one_back():
@@ -65,7 +79,7 @@ def test_batches_of_the_past_get_their_positions_from_the_last_one_back():
 
     reports = [
         took(1, of(0, 0), of(1, 7)),
-        took(2, {"what": "a/1", "reason": "lost"}, status="parked"),
+        took(2, {"what": "a/1", "reason": "lost"}, status=Status.PARKED),
         took(3, of(0, 5)),
     ]
     told, before = placed(reports, "0:10 1:12")
@@ -76,7 +90,7 @@ def test_batches_of_the_past_get_their_positions_from_the_last_one_back():
 
 
 def test_a_position_before_an_operators_decision_or_of_nobody_knows_what_is_left_out():
-    decided = [took(1, {"partition": "a/0", "start": 0}), took(2, status="resolved")]
+    decided = [took(1, {"partition": "a/0", "start": 0}), took(2, status=Status.RESOLVED)]
     assert [one.position for one in placed(decided, "0:9")[0]] == [None, "0:9"]
     assert placed(decided, None)[0][1].position is None
 

@@ -8,6 +8,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
 from tests.dagster.support import NEWS, by_hand, definitions, events, instance
+from wordtide.core.model import Status
 from wordtide.dagster.definitions import build_definitions
 from wordtide.dagster.events import Report, SourceVersion, materialization, next_version, offsets_of, source_events
 from wordtide.dagster.keys import source_key, word_counts_key
@@ -62,7 +63,21 @@ def test_an_event_gives_back_the_whole_version_whatever_others_call_position() -
     assert next_version(old, 2, position(5_000)) == old
 
 
-REPORT = Report(1, 1, 1, 9, 3, 5, 0, 50, 0, position(5_000), (), "local", {}, 0.5, "published")
+REPORT = Report(
+    first=1,
+    last=1,
+    batches=1,
+    words=9,
+    rows=3,
+    records=5,
+    gaps=0,
+    bytes=50,
+    lag=0,
+    position=position(5_000),
+    engine="local",
+    latency=0.5,
+    status=Status.PUBLISHED,
+)
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["digest", "told before there were digests"])

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -16,7 +17,6 @@ from wordtide.counting.spark import SparkEngine, _summed
 from wordtide.demo.text import lines as real_lines
 from wordtide.sources.files.source import LandingReader
 from wordtide.storage import LocalStorage
-from wordtide.table.ledger import json_share
 
 LEDGER = ("records", "lines", "gaps", "bytes", "words", "distinct", "invalid", "clamped", "splits")
 ODD = [
@@ -61,9 +61,9 @@ def test_on_a_topic(place, spark, tmp_path, tokenizer):
 def test_both_see_that_a_topic_holds_json(place, spark, tmp_path):
     stream = place.topic_stream(partitions=2)
     place.produce(stream, ['{"a": 1}'] * 90)
-    for found in both(place, spark, stream, tmp_path):
-        [row] = [dict(zip(LEDGER, row, strict=True)) for row in found[1] if row[LEDGER.index("records")]]
-        assert json_share(row) == 1
+    for _, ledger in both(place, spark, stream, tmp_path):
+        [splits] = [row[-1] for row in ledger if row[LEDGER.index("records")]]
+        assert [json.loads(split["detail"])["json_objects"] for split in splits] == [32, 32]
 
 
 def test_a_topic_that_is_no_text_is_parked_by_either_engine(place, spark, tmp_path):

@@ -11,7 +11,7 @@ from hdfs_native import Client, WriteOptions
 from tests.support import Place, rows_in, some_lines, unique, words_in, words_of
 from wordtide.table.maintain import compact_if_needed
 from wordtide.table.query import counts
-from wordtide.table.rows import read_batch_rows
+from wordtide.table.scan import Scan
 
 
 def test_every_version_of_the_table_holds_whole_batches_only(place: Place) -> None:
@@ -24,7 +24,7 @@ def test_every_version_of_the_table_holds_whole_batches_only(place: Place) -> No
     assert newest.version() > 15
     for version in range(newest.version() + 1):
         handle = DeltaTable(newest.table_uri, version=version)
-        ledger = {row["batch"]: row["words"] for row in read_batch_rows(handle)}
+        ledger = {row.batch: row.words for row in Scan(handle).rows()}
         assert sorted(ledger) == list(range(len(ledger)))
         held: Counter[int] = Counter()
         for batch, _window, _word, count in rows_in(handle):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
@@ -27,11 +26,12 @@ from wordtide.core.problems import DecisionRefused
 from wordtide.core.sniff import Compression
 from wordtide.repair.recount import Difference, find_published, publish, recount
 from wordtide.repair.resolve import existing, resolve
+from wordtide.table.record import LedgerRow
 
 DECISION = Decision(Verdict.REPLAY, "ann", "")
 
 
-def replay(place: Place, stream: Stream, wanted: Callable[[Mapping[str, Any]], bool]) -> list[Difference]:
+def replay(place: Place, stream: Stream, wanted: Callable[[LedgerRow], bool]) -> list[Difference]:
     source, table = place.source(stream), place.table(stream)
     try:
         found = find_published(existing(table).handle, wanted)
@@ -40,8 +40,8 @@ def replay(place: Place, stream: Stream, wanted: Callable[[Mapping[str, Any]], b
         source.close()
 
 
-def of_batch(number: int) -> Callable[[Mapping[str, Any]], bool]:
-    return lambda row: bool(row["batch"] == number)
+def of_batch(number: int) -> Callable[[LedgerRow], bool]:
+    return lambda row: row.batch == number
 
 
 def tamper(place: Place, stream: Stream) -> None:
@@ -105,8 +105,8 @@ def test_a_range_is_every_batch_that_holds_some_of_it(place: Place) -> None:
     place.produce(stream, some_lines(200))
     place.drain(stream)
 
-    def wanted(row: Mapping[str, Any]) -> bool:
-        return any(split["start"] < 120 and split["end"] > 60 for split in row["splits"])
+    def wanted(row: LedgerRow) -> bool:
+        return any((split.start or 0) < 120 and (split.end or 0) > 60 for split in row.splits)
 
     assert [difference.published.number for difference in replay(place, stream, wanted)] == [2, 3]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,27 @@ from hypothesis import strategies as st
 
 from tests.support import Place, some_lines
 from wordtide.config import Stream, parse_streams
-from wordtide.core.model import Batch, FileSplit, Founding, KafkaSplit, Parked, SplitProof, Status
+from wordtide.core.model import (
+    Aside,
+    Batch,
+    Counted,
+    Decision,
+    FileSplit,
+    Founding,
+    KafkaSplit,
+    Parked,
+    SplitProof,
+    Status,
+    Verdict,
+)
 from wordtide.core.problems import TableRefused
-from wordtide.table.ledger import Ledger, batch_row, fingerprint, founding_row, merge_proofs, what_of
-from wordtide.table.rows import catch_up
-from wordtide.table.schema import BATCH_SCHEMA, SCHEMA
+from wordtide.core.proofs import merge_proofs
+from wordtide.table.catch_up import catch_up
+from wordtide.table.fingerprint import fingerprint
+from wordtide.table.ledger import Ledger
+from wordtide.table.record import LedgerRow, SplitRecord, rows_of, to_table
+from wordtide.table.rows import batch_row, founding_row
+from wordtide.table.schema import BATCH_SCHEMA, SCHEMA, SPLIT
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 TOPIC = {"cluster_id": "c", "topic_id": "i", "topic": "t"}
@@ -29,7 +46,7 @@ def stream(**keys: Any) -> Stream:
     return parse_streams(str({"tables": "/x", "streams": {"s": entry}}), Path("/streams.yaml"))["s"]
 
 
-def parked_row(number: int, *parked: Parked) -> dict[str, Any]:
+def parked_row(number: int, *parked: Parked) -> LedgerRow:
     return batch_row(Batch("s", number, "a", NOW, 0, (), (), parked, status=Status.PARKED), None, "run", NOW)
 
 
@@ -51,7 +68,7 @@ def test_names_by_which_things_are_parked() -> None:
     row = parked_row(
         3, Parked("t", "other id"), Parked("t/1", "lost", KafkaSplit("t", 1, 0, 4)), Parked(file.path, "bad", file)
     )
-    assert [what_of(split) for split in row["splits"]] == ["t", "t/1", "/l/a.txt"]
+    assert [split.name for split in row.splits] == ["t", "t/1", "/l/a.txt"]
     ledger = Ledger("table")
     ledger.apply([row])
     assert {what: since.reason for what, since in ledger.parked.items()} == {
@@ -63,13 +80,35 @@ def test_names_by_which_things_are_parked() -> None:
 
 def test_many_reasons_are_told_in_one_line() -> None:
     row = parked_row(1, *(Parked(f"/l/{n}", f"reason {n}", FileSplit(f"/l/{n}", 1, 2, 0, 1)) for n in range(5)))
-    assert row["reason"] == "reason 0; reason 1; reason 2 (and 2 more)"
+    assert row.reason == "reason 0; reason 1; reason 2 (and 2 more)"
 
 
-def test_every_row_fits_the_schema() -> None:
+def test_a_row_comes_back_from_the_table_as_it_was() -> None:
     founding = founding_row(stream(), Founding(TOPIC, (), (KafkaSplit("t", 0, 3, 3),)), "a", "run", NOW)
-    for row in (founding, parked_row(1, Parked("t", "gone"))):
-        assert set(row) == set(BATCH_SCHEMA.names)
+    file = FileSplit("/l/a", 3, 9, 0, 3, as_text=True, file_id=7)
+    proof = SplitProof(file, 1, bytes=3, aside=(Aside(replace(file, start=1, end=2), "not UTF-8"),), digest=5)
+    counted = Counted((), (proof,), 4, 2, 1, "local", {"plan": 0.5, "read": 0.25})
+    batch = Batch("s", 2, "b", NOW, 3, (file,), (), decision=Decision(Verdict.TEXT, "me", "why"), replaces=1)
+    for row in (founding, parked_row(1, Parked("t", "gone")), batch_row(batch, counted, "run", NOW)):
+        assert rows_of(to_table(row)) == [row]
+
+
+def test_rows_of_which_splits_have_no_columns_of_later_versions_are_read() -> None:
+    old = pa.struct([SPLIT.field(name) for name in ("topic", "partition", "start", "end", "path", "length", "mtime")])
+    splits = pa.array([[{"topic": "t", "partition": 1, "start": 2, "end": 3}], None], pa.list_(old))
+    rows = pa.table({**to_columns(parked_row(0), parked_row(1)), "splits": splits})
+    assert [row.splits for row in rows_of(rows)] == [(SplitRecord(topic="t", partition=1, start=2, end=3),), ()]
+
+
+def test_a_status_of_a_later_version_is_refused_by_name() -> None:
+    rows = pa.table({**to_columns(parked_row(7)), "status": ["merged"]})
+    with pytest.raises(TableRefused, match="batch 7 has the status 'merged'"):
+        rows_of(rows)
+
+
+def to_columns(*rows: LedgerRow) -> dict[str, Any]:
+    table = pa.concat_tables([to_table(row) for row in rows])
+    return {name: table.column(name) for name in table.column_names}
 
 
 @pytest.mark.parametrize("keys", [{"tokenizer": "words"}, {"window": "5m"}])
@@ -111,18 +150,18 @@ def test_a_ledger_with_a_missing_batch_is_refused(place: Place) -> None:
 FOLDER = {"namespace": "n", "path": "/l"}
 
 
-def file_split(path: str, length: int, **detail: str) -> dict[str, Any]:
+def file_split(path: str, length: int, **detail: str) -> SplitRecord:
     split = FileSplit(path, length, 1, 0, length, file_id=length, digest=length)
-    return parked_row(0, Parked(path, "", split, detail=detail))["splits"][0]  # type: ignore[no-any-return]
+    return parked_row(0, Parked(path, "", split, detail=detail)).splits[0]
 
 
-def folder_row(number: int, status: Status, *splits: dict[str, Any]) -> dict[str, Any]:
-    return {**parked_row(number), "status": status.value, "splits": list(splits)}
+def folder_row(number: int, status: Status, *splits: SplitRecord) -> LedgerRow:
+    return replace(parked_row(number), status=status, splits=splits)
 
 
-def founded_folder() -> dict[str, Any]:
+def founded_folder() -> LedgerRow:
     batch = Batch("s", 0, "a", NOW, -1, (), (), status=Status.FOUNDED, identity=FOLDER)
-    return {**batch_row(batch, None, "run", NOW), "fingerprint": "f"}
+    return replace(batch_row(batch, None, "run", NOW), fingerprint="f")
 
 
 class RowsOnly:
@@ -130,19 +169,21 @@ class RowsOnly:
 
     table_uri = "/x"
 
-    def __init__(self, rows: list[dict[str, Any]]) -> None:
+    def __init__(self, rows: list[LedgerRow], **damaged: pa.Array) -> None:
         columns = [name for name in SCHEMA.names if name == "kind" or name in BATCH_SCHEMA.names]
         schema = pa.schema([SCHEMA.field(name) for name in columns])
-        self._rows = pa.Table.from_pylist([{"kind": "batch", **row} for row in rows], schema)
+        self._rows = pa.Table.from_pylist([{"kind": "batch", **row.as_dict()} for row in rows], schema)
+        for name, column in damaged.items():
+            self._rows = self._rows.set_column(columns.index(name), name, column)
 
     def to_pyarrow_dataset(self) -> ds.Dataset:
         return ds.dataset(self._rows)
 
 
-def caught_up(rows: list[dict[str, Any]], *cuts: int) -> Ledger:
+def caught_up(rows: list[LedgerRow], *cuts: int) -> Ledger:
     """Return the ledger that reads the rows at once, or with stops after these batches."""
     ledger = Ledger("t")
-    for last in (*cuts, rows[-1]["batch"]):
+    for last in (*cuts, rows[-1].batch):
         catch_up(RowsOnly(rows), ledger, last)  # type: ignore[arg-type]
     return ledger
 
@@ -167,7 +208,7 @@ some_paths = st.lists(st.sampled_from(PATHS), min_size=1, unique=True)
 
 
 @st.composite
-def batch_rows(draw: st.DrawFn) -> list[dict[str, Any]]:
+def batch_rows(draw: st.DrawFn) -> list[LedgerRow]:
     """Any rows of a folder, only that nothing is published under a path that is taken."""
     ledger, rows = Ledger("t"), [founded_folder()]
     for number in range(1, draw(st.integers(1, 9)) + 1):
@@ -191,18 +232,18 @@ def batch_rows(draw: st.DrawFn) -> list[dict[str, Any]]:
     return rows
 
 
-def incremental(rows: list[dict[str, Any]]) -> Ledger:
+def incremental(rows: list[LedgerRow]) -> Ledger:
     ledger = Ledger("t")
     for row in rows:
         ledger.apply([row])
-    ledger.last = rows[-1]["batch"]
+    ledger.last = rows[-1].batch
     return ledger
 
 
 @settings(max_examples=150, deadline=None)
 @given(batch_rows(), st.data())
 def test_a_ledger_is_the_same_read_at_once_row_by_row_and_caught_up_from_any_batch(
-    rows: list[dict[str, Any]], data: st.DataObject
+    rows: list[LedgerRow], data: st.DataObject
 ) -> None:
     shuffled = data.draw(st.permutations(rows))
     cut = data.draw(st.integers(0, len(rows) - 1))
@@ -235,9 +276,10 @@ def test_a_link_that_is_moved_is_still_one_file_with_what_it_links_to() -> None:
 class BreaksOff(RowsOnly):
     """A table whose rows cannot be read to their end: the last one is damaged."""
 
-    def __init__(self, rows: list[dict[str, Any]]) -> None:
-        damaged = {**rows[-1], "splits": [{**rows[-1]["splits"][0], "detail": "no JSON"}]}
-        super().__init__([*rows[:-1], damaged])
+    def __init__(self, rows: list[LedgerRow]) -> None:
+        splits = [[split.as_dict() for split in row.splits] for row in rows]
+        splits[-1][0]["detail"] = "no JSON"
+        super().__init__(rows, splits=pa.array(splits, BATCH_SCHEMA.field("splits").type))
 
 
 def test_a_ledger_that_was_caught_up_in_part_is_read_anew() -> None:

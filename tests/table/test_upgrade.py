@@ -21,9 +21,9 @@ from wordtide.repair.recount import find_published, recount
 from wordtide.repair.resolve import existing
 from wordtide.table.ages import AGES
 from wordtide.table.files import utc_now
-from wordtide.table.follow import ledger_rows
-from wordtide.table.ledger import fingerprint
+from wordtide.table.fingerprint import fingerprint
 from wordtide.table.maintain import compact_if_needed
+from wordtide.table.scan import Scan, newest_rows
 from wordtide.table.schema import SCHEMA
 from wordtide.table.upgrade import missing_columns
 
@@ -88,7 +88,7 @@ def test_an_old_topic_waits_for_a_decision_about_its_cluster_and_then_goes_on(pl
 
 def test_an_old_batch_replays_to_what_it_published(place: Place, folder: Stream) -> None:
     source, table = place.source(folder), place.table(folder)
-    found = find_published(existing(table).handle, lambda row: row["batch"] in (1, 2))
+    found = find_published(existing(table).handle, lambda row: row.batch in (1, 2))
 
     differences = [recount(folder, source, existing(table), published) for published in found]
 
@@ -100,12 +100,13 @@ def test_an_old_batch_replays_to_what_it_published(place: Place, folder: Stream)
 def test_old_and_new_rows_are_compacted_into_one_file(place: Place, folder: Stream) -> None:
     place.land(folder, "six.txt", b"a new\n")
     place.drain(folder)
-    before = place.ledger(folder)
+    before = Scan(place.handle(folder)).rows()
 
     assert compact_if_needed(place.table(folder), live_files=0)
 
-    assert place.ledger(folder) == before
-    assert ledger_rows(place.table(folder), place.handle(folder), -1) == before
+    table, handle = place.table(folder), place.handle(folder)
+    assert Scan(handle).rows() == before
+    assert newest_rows(table.storage, table.root, handle, -1) == before
     assert place.counted(folder) == WORDS + Counter({"a": 1, "new": 1})
 
 

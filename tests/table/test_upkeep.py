@@ -491,7 +491,7 @@ def test_a_replay_whose_snapshot_ages_while_the_source_is_read_still_compares(
         place.land(stream, f"file{number}", b"a b\n")
     place.drain(stream)
     snapshot = existing(table)
-    (published,) = find_published(snapshot.handle, lambda row: row["batch"] == 1)
+    (published,) = find_published(snapshot.handle, lambda row: row.batch == 1)
     verify = source.verify
 
     def slowly(*arguments: Any) -> None:

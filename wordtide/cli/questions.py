@@ -13,10 +13,10 @@ from wordtide.cli.progress import progress
 from wordtide.config import Stream, load_configuration
 from wordtide.status.lag import LOOK_PROBLEMS, ledger_of, seen_stalled
 from wordtide.table.commit import BATCH_APP
-from wordtide.table.ledger import what_of
 from wordtide.table.panics import panics_as_errors
 from wordtide.table.query import top as top_words
-from wordtide.table.rows import read_batch_rows
+from wordtide.table.record import LedgerRow, SplitRecord
+from wordtide.table.scan import Scan
 from wordtide.wiring import open_table
 
 _SHOWN_BATCHES = 20
@@ -61,16 +61,16 @@ def ledger(stream: str, limit: int | None, as_json: bool) -> None:
         handle = open_table(load_configuration().stream(stream)).open()
         last = (handle.transaction_version(BATCH_APP) or 0) if handle is not None else -1
         after = max(-1, last - newest) if newest else -1
-        rows = read_batch_rows(handle, after) if handle is not None else []
+        rows = Scan(handle).rows(after) if handle is not None else []
     if as_json:
-        show.print_json(rows)
+        show.print_json([row.as_dict() for row in rows])
     elif not rows:
         _say_empty(stream, "there is no table yet")
     else:
         _print_ledger(rows, older=after + 1)
 
 
-def _print_ledger(rows: Sequence[Mapping[str, Any]], older: int) -> None:
+def _print_ledger(rows: Sequence[LedgerRow], older: int) -> None:
     console = show.console()
     table = show.table(
         "batch",
@@ -84,18 +84,18 @@ def _print_ledger(rows: Sequence[Mapping[str, Any]], older: int) -> None:
         fill=True,
     )
     for row in rows:
-        seconds = sum(value for value in row["seconds"].values() if value is not None)
-        took = show.cell(splits_line(row["splits"]))
-        if row["reason"]:
+        seconds = sum(row.seconds.values())
+        took = show.cell(splits_line(row.splits))
+        if row.reason:
             # Not cut: it is what the reader has to know.
-            took = show.visible(row["reason"])
+            took = show.visible(row.reason)
             took.stylize("yellow")
         table.add_row(
-            show.number(row["batch"]),
-            show.cell(row["status"]),
-            show.short_time(row["committed_at"]),
-            show.number(row["lines"]),
-            show.number(row["words"]),
+            show.number(row.batch),
+            show.cell(row.status),
+            show.short_time(row.committed_at),
+            show.number(row.lines),
+            show.number(row.words),
             f"{seconds:.2f}" if seconds else "",
             took,
         )
@@ -104,12 +104,12 @@ def _print_ledger(rows: Sequence[Mapping[str, Any]], older: int) -> None:
         console.print(f"{older:,} older batches are not shown; -n {older + len(rows)} or --json shows all")
 
 
-def splits_line(splits: Sequence[Mapping[str, Any]]) -> str:
+def splits_line(splits: Sequence[SplitRecord]) -> str:
     """Return what a batch has taken as one line: ranges of offsets, or files."""
-    files = [what_of(split) for split in splits if split["path"] is not None]
+    files = [split.path for split in splits if split.path is not None]
     if files:
         return files[0] if len(files) == 1 else f"{len(files):,} files: {files[0].rpartition('/')[2]} …"
-    ranges = [f"{s['partition']}:[{s['start']},{s['end']})" for s in splits if s["partition"] is not None]
+    ranges = [f"{s.partition}:[{s.start},{s.end})" for s in splits if s.partition is not None]
     return " ".join(ranges) if len(ranges) <= _SHOWN_RANGES else f"{len(ranges):,} partitions: {ranges[0]} …"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from wordtide.repair.recount import Difference, Published, find_published, publi
 from wordtide.repair.resolve import existing, until_committed
 from wordtide.repair.resolve import resolve as carry_out
 from wordtide.table.commit import Snapshot, WordCounts
+from wordtide.table.record import LedgerRow
 from wordtide.wiring import open_source, open_table
 
 _SHOWN_WORDS = 20
@@ -201,14 +202,16 @@ def _check_asked(
 
 def _wanted(
     batch: int | None, path: str | None, partition: int | None, start: int | None, end: int | None
-) -> Callable[[Mapping[str, Any]], bool]:
+) -> Callable[[LedgerRow], bool]:
     """Return which ledger rows are asked for."""
     if batch is not None:
-        return lambda row: row["batch"] == batch
+        return lambda row: row.batch == batch
     if path is not None:
-        return lambda row: any(split["path"] == path for split in row["splits"])
+        return lambda row: any(split.path == path for split in row.splits)
+    assert start is not None
+    assert end is not None
     return lambda row: any(
-        split["partition"] == partition and split["start"] < end and split["end"] > start for split in row["splits"]
+        split.partition == partition and (split.start or 0) < end and (split.end or 0) > start for split in row.splits
     )
 
 

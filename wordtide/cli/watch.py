@@ -16,7 +16,6 @@ from wordtide.cli.signals import Interrupts
 from wordtide.config import load_configuration
 from wordtide.core.problems import SourceUnavailable
 from wordtide.table.follow import BatchCounts, Follower
-from wordtide.table.ledger import batch_seconds
 from wordtide.wiring import open_table
 
 _PAUSE_SECONDS = 0.25
@@ -69,28 +68,29 @@ def _follow(follower: Follower, stream: str, console: Console, interrupts: Inter
 
 def plain(one: BatchCounts) -> dict[str, Any]:
     """Return what `--json` prints of a batch."""
+    columns = one.row.as_dict()
     return {
-        **{name: one.row[name] for name in _JSON},
+        **{name: columns[name] for name in _JSON},
         "distinct": one.distinct,
-        "seconds": round(batch_seconds(one.row), 6),
+        "seconds": round(one.row.batch_seconds, 6),
         "top": [{"word": word, "count": count} for word, count in one.top],
     }
 
 
 def _print(console: Console, one: BatchCounts) -> None:
     row = one.row
-    head = Text.assemble((f"batch {row['batch']:,}", "bold"), f"  {show.local_time(row['committed_at'])}")
-    if row["replaces"] is not None:
-        head.append(f"  corrects batch {row['replaces']:,}", "yellow")
-    elif row["engine"] is None:
-        head.append(f"  {row['status']}", "yellow")
-    tail = f"  {row['words']:,} words  {batch_seconds(row):.2f} s" if row["engine"] is not None else ""
-    taken = show.visible(splits_line(row["splits"])) if row["splits"] else Text()
+    head = Text.assemble((f"batch {row.batch:,}", "bold"), f"  {show.local_time(row.committed_at)}")
+    if row.replaces is not None:
+        head.append(f"  corrects batch {row.replaces:,}", "yellow")
+    elif row.engine is None:
+        head.append(f"  {row.status}", "yellow")
+    tail = f"  {row.words:,} words  {row.batch_seconds:.2f} s" if row.engine is not None else ""
+    taken = show.visible(splits_line(row.splits)) if row.splits else Text()
     taken.stylize("dim")
     taken.truncate(max(0, console.width - head.cell_len - 2 - len(tail)), overflow="ellipsis", pad=True)
     console.print(head.append("  ").append_text(taken).append(tail), no_wrap=True, overflow="crop")
-    if row["reason"]:
-        console.print(show.indented(show.visible(row["reason"])), style="yellow")
+    if row.reason:
+        console.print(show.indented(show.visible(row.reason)), style="yellow")
     if one.top:
         console.print(_words(one))
     if one.distinct > len(one.top):
@@ -105,7 +105,7 @@ def _words(one: BatchCounts) -> Table:
     words.add_column(min_width=9, justify="right", no_wrap=True)
     words.add_column(no_wrap=True)
     highest = max(abs(count) for _, count in one.top)
-    sign = "+," if one.row["replaces"] is not None else ","
+    sign = "+," if one.row.replaces is not None else ","
     for word, count in one.top:
         bar = Text("█" * max(1, round(24 * abs(count) / highest)), style="cyan")
         words.add_row("", show.cell(word), f"{count:{sign}}", bar)

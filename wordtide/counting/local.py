@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import date
 
 from wordtide.core.model import Batch, Counted, Split, SplitProof
+from wordtide.core.proofs import merge_proofs
 from wordtide.core.source import SplitReader
 from wordtide.counting.accumulate import Accumulator
 from wordtide.counting.kernel import count_words
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.storage import Storage
 from wordtide.table.files import write_counts
-from wordtide.table.ledger import merge_proofs
 
 
 @dataclass(frozen=True, slots=True)

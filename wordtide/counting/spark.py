@@ -29,6 +29,7 @@ from pyspark.sql import Row, SparkSession
 
 from wordtide.core.model import Aside, Batch, Counted, DataFile, FileSplit, Halt, KafkaSplit, Split, SplitProof, Stop
 from wordtide.core.problems import EnvironmentProblem, PlanAgain, WordtideError
+from wordtide.core.proofs import merge_proofs
 from wordtide.core.source import SplitReader
 from wordtide.counting.accumulate import Accumulator
 from wordtide.counting.kernel import int64s
@@ -37,7 +38,6 @@ from wordtide.counting.tokenizer import Tokenizer
 from wordtide.sources.files.read import CorruptFile, NotReady
 from wordtide.system.limits import Call, Server
 from wordtide.table.files import write_counts
-from wordtide.table.ledger import merge_proofs
 
 if TYPE_CHECKING:
     from pyspark.sql.connect.session import SparkSession as ConnectSession

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -17,7 +17,8 @@ from wordtide.dagster.keys import receiver_key, source_key, word_counts_key
 from wordtide.dagster.labels import column_lineage
 from wordtide.dagster.versions import INITIAL, VERSION_TAG, Version
 from wordtide.sources.kafka.plan import position_of
-from wordtide.table.ledger import what_of
+from wordtide.table.record import LedgerRow, SplitRecord
+from wordtide.table.scan import BatchTotal
 from wordtide.table.schema import STEPS
 
 SHOWN_SPLITS = 20
@@ -39,7 +40,7 @@ class SourceVersion:
     event: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What one event says.
 
@@ -69,13 +70,13 @@ class Report:
     records: int
     gaps: int
     bytes: int
-    lag: int | None
-    position: str | None
-    splits: tuple[Line, ...]
-    engine: str | None
-    seconds: Mapping[str, float]
-    latency: float | None
-    status: str
+    lag: int | None = None
+    position: str | None = None
+    splits: tuple[Line, ...] = ()
+    engine: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    latency: float | None = None
+    status: Status
 
     @classmethod
     def of(cls, committed: Committed) -> Report:
@@ -87,45 +88,42 @@ class Report:
         seconds["batch"] = (committed.committed_at - batch.planned_at).total_seconds()
         oldest = min((proof.oldest for proof in proofs if proof.oldest is not None), default=None)
         return cls(
-            batch.number,
-            batch.number,
-            1,
-            counted.words if counted else 0,
-            counted.distinct if counted else 0,
-            sum(proof.records or proof.lines for proof in proofs),
-            sum(proof.gaps for proof in proofs),
-            sum(proof.bytes for proof in proofs),
-            batch.backlog,
-            batch.position,
-            tuple(map(_proved, proofs)) or tuple({"what": one.what, "reason": one.reason} for one in batch.parked),
-            counted.engine if counted else None,
-            seconds,
-            _latency(committed.committed_at.timestamp(), oldest),
-            batch.status.value,
+            first=batch.number,
+            last=batch.number,
+            batches=1,
+            words=counted.words if counted else 0,
+            rows=counted.distinct if counted else 0,
+            records=sum(proof.records or proof.lines for proof in proofs),
+            gaps=sum(proof.gaps for proof in proofs),
+            bytes=sum(proof.bytes for proof in proofs),
+            lag=batch.backlog,
+            position=batch.position,
+            splits=tuple(map(_proved, proofs))
+            or tuple({"what": one.what, "reason": one.reason} for one in batch.parked),
+            engine=counted.engine if counted else None,
+            seconds=seconds,
+            latency=_latency(committed.committed_at.timestamp(), oldest),
+            status=batch.status,
         )
 
     @classmethod
-    def of_row(cls, row: Mapping[str, Any]) -> Report:
+    def of_row(cls, row: LedgerRow) -> Report:
         """Return the report of a batch as the ledger holds it."""
-        oldest = min((split["mtime"] for split in row["splits"] if split["mtime"] is not None), default=None)
-        seconds = {step: spent for step, spent in (row["seconds"] or {}).items() if spent is not None}
-        seconds["batch"] = (row["committed_at"] - row["planned_at"]).total_seconds()
+        oldest = min((split.mtime for split in row.splits if split.mtime is not None), default=None)
         return cls(
-            row["batch"],
-            row["batch"],
-            1,
-            row["words"],
-            row["distinct"],
-            row["records"] or row["lines"],
-            row["gaps"],
-            row["bytes"],
-            None,
-            None,
-            tuple(map(_written, row["splits"])),
-            row["engine"],
-            seconds,
-            _latency(row["committed_at"].timestamp(), oldest) if row["status"] == Status.PUBLISHED else None,
-            row["status"],
+            first=row.batch,
+            last=row.batch,
+            batches=1,
+            words=row.words,
+            rows=row.distinct,
+            records=row.items,
+            gaps=row.gaps,
+            bytes=row.bytes,
+            splits=tuple(map(_written, row.splits)),
+            engine=row.engine,
+            seconds={**row.seconds, "batch": (row.committed_at - row.planned_at).total_seconds()},
+            latency=_latency(row.committed_at.timestamp(), oldest) if row.status == Status.PUBLISHED else None,
+            status=row.status,
         )
 
 
@@ -144,17 +142,17 @@ def _file(split: FileSplit, lines: int) -> Line:
     return {"file": split.path, "bytes": split.end - split.start, "lines": lines}
 
 
-def _written(split: Mapping[str, Any]) -> Line:
-    if split["reason"]:
-        ended = "" if split["start"] is None else f" [{split['start']}, {split['end']})"
-        return {"what": what_of(split) + ended, "reason": split["reason"]}
-    if split["path"] is not None:
-        return {"file": split["path"], "bytes": split["length"], "lines": split["lines"] or 0}
+def _written(split: SplitRecord) -> Line:
+    if split.reason:
+        ended = "" if split.start is None else f" [{split.start}, {split.end})"
+        return {"what": split.name + ended, "reason": split.reason}
+    if split.path is not None:
+        return {"file": split.path, "bytes": split.length or 0, "lines": split.lines or 0}
     return {
-        "partition": what_of(split),
-        "start": split["start"],
-        "end": split["end"],
-        "records": split["records"] or 0,
+        "partition": split.name,
+        "start": split.start or 0,
+        "end": split.end or 0,
+        "records": split.records or 0,
     }
 
 
@@ -164,22 +162,23 @@ def merge(reports: Sequence[Report]) -> Report:
     if len(reports) == 1:
         return last
     steps = {step: [report.seconds[step] for report in reports if step in report.seconds] for step in last.seconds}
+    published = any(report.status == Status.PUBLISHED for report in reports)
     return Report(
-        reports[0].first,
-        last.last,
-        sum(report.batches for report in reports),
-        sum(report.words for report in reports),
-        sum(report.rows for report in reports),
-        sum(report.records for report in reports),
-        sum(report.gaps for report in reports),
-        sum(report.bytes for report in reports),
-        last.lag,
-        last.position,
-        _joined([line for report in reports for line in report.splits]),
-        last.engine,
-        {step: fmean(spent) for step, spent in steps.items()},
-        max((report.latency for report in reports if report.latency is not None), default=None),
-        Status.PUBLISHED.value if any(report.status == Status.PUBLISHED for report in reports) else last.status,
+        first=reports[0].first,
+        last=last.last,
+        batches=sum(report.batches for report in reports),
+        words=sum(report.words for report in reports),
+        rows=sum(report.rows for report in reports),
+        records=sum(report.records for report in reports),
+        gaps=sum(report.gaps for report in reports),
+        bytes=sum(report.bytes for report in reports),
+        lag=last.lag,
+        position=last.position,
+        splits=_joined([line for report in reports for line in report.splits]),
+        engine=last.engine,
+        seconds={step: fmean(spent) for step, spent in steps.items()},
+        latency=max((report.latency for report in reports if report.latency is not None), default=None),
+        status=Status.PUBLISHED if published else last.status,
     )
 
 
@@ -240,26 +239,20 @@ def offsets_of(position: str) -> dict[int, int] | None:
     return {int(partition): int(offset) for partition, _, offset in pairs}
 
 
-def summarise(totals: Mapping[str, Sequence[Any]], position: str | None) -> Report:
+def summarise(totals: Sequence[BatchTotal], position: str | None) -> Report:
     """Return one report for many batches of the past, from columns of the ledger, and the position after them."""
-    records = [records or lines for records, lines in zip(totals["records"], totals["lines"], strict=True)]
-    published = Status.PUBLISHED.value in totals["status"]
+    published = any(total.status == Status.PUBLISHED for total in totals)
     return Report(
-        totals["batch"][0],
-        totals["batch"][-1],
-        len(totals["batch"]),
-        sum(totals["words"]),
-        sum(totals["distinct"]),
-        sum(records),
-        sum(totals["gaps"]),
-        sum(totals["bytes"]),
-        None,
-        position,
-        (),
-        None,
-        {},
-        None,
-        Status.PUBLISHED.value if published else totals["status"][-1],
+        first=totals[0].batch,
+        last=totals[-1].batch,
+        batches=len(totals),
+        words=sum(total.words for total in totals),
+        rows=sum(total.distinct for total in totals),
+        records=sum(total.items for total in totals),
+        gaps=sum(total.gaps for total in totals),
+        bytes=sum(total.bytes for total in totals),
+        position=position,
+        status=Status.PUBLISHED if published else Status(totals[-1].status),
     )
 
 
@@ -310,7 +303,7 @@ def _metadata(stream: Stream, report: Report) -> dict[str, Any]:
         metadata["latency_seconds"] = shown_seconds(report.latency)
     if report.gaps:
         metadata["gaps"] = report.gaps
-    metadata |= {"rows": report.rows, "bytes": report.bytes, "status": report.status}
+    metadata |= {"rows": report.rows, "bytes": report.bytes, "status": report.status.value}
     if report.engine is not None:
         metadata["engine"] = report.engine
     metadata |= {f"seconds_{step}": shown_seconds(spent) for step, spent in report.seconds.items()}

@@ -36,7 +36,7 @@ from wordtide.dagster.versions import Version
 from wordtide.drain.loop import Summary
 from wordtide.table.commit import WordCounts
 from wordtide.table.files import utc_now
-from wordtide.table.rows import batch_totals, read_batch_rows
+from wordtide.table.scan import Scan
 
 log = logging.getLogger("wordtide")
 
@@ -237,24 +237,23 @@ class Reporter:
         if others and self._context.run.run_id != running[-1].dagster_run.run_id:
             # Of several runs the oldest sees to what nobody reported.
             return []
-        columns = ["status", "words", "distinct", "records", "lines", "gaps", "bytes", "run_id"]
-        totals = batch_totals(handle, columns, self._reported.through, before)
-        theirs = [run_id in others for run_id in totals["run_id"]]
-        numbers = [number for number, other in zip(totals["batch"], theirs, strict=True) if not other]
+        scan = Scan(handle)
+        totals = scan.totals(self._reported.through, before)
+        numbers = [total.batch for total in totals if total.run_id not in others]
         older, newest = unreported(numbers, self._reported, SINGLE_EVENTS)
-        rows = read_batch_rows(handle, after=newest[0] - 1, before=before) if newest else []
+        rows = scan.rows(after=newest[0] - 1, before=before) if newest else []
         wanted = set(newest)
-        told, position = placed([Report.of_row(row) for row in rows], self._position_behind(first, totals["batch"]))
+        told, position = placed(
+            [Report.of_row(row) for row in rows], self._position_behind(first, [total.batch for total in totals])
+        )
         reports = [report for report in told if report.last in wanted]
         if not older:
             return reports
         # A table's whole history may be unreported: beyond the newest, only sums are read.
         chosen = set(older)
-        places = [place for place, number in enumerate(totals["batch"]) if number in chosen]
-        sums = {name: [values[place] for place in places] for name, values in totals.items()}
         # What lies between them others have reported.
         behind = position if told and told[0].first == older[-1] + 1 else None
-        return [summarise(sums, behind), *reports]
+        return [summarise([total for total in totals if total.batch in chosen], behind), *reports]
 
     def _position_behind(self, first: Report | None, numbers: Sequence[int]) -> str | None:
         """Return what the table had taken with the last of some batches, where this run has seen that."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
 
 from confluent_kafka import Message
 
@@ -19,7 +18,7 @@ from wordtide.demo.text import endless
 from wordtide.sources.files.names import is_candidate
 from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.storage import Storage
-from wordtide.table.ledger import what_of
+from wordtide.table.record import LedgerEntry, SplitRecord
 
 _BEAT_SECONDS = 0.05
 _FILE_SECONDS = 3.0
@@ -61,21 +60,21 @@ class Arrivals:
             if count > 0:
                 self._lines[f"{root}/"].append((count, at))
 
-    def latencies(self, row: Mapping[str, Any]) -> list[float]:
+    def latencies(self, entry: LedgerEntry) -> list[float]:
         """Return the seconds from arrival to commit of what a ledger row took, and forget it."""
-        committed = row["committed_at"].timestamp()
+        committed = entry.committed_at.timestamp()
         with self._lock:
-            return [committed - at for split in row["splits"] for at in self._taken(split)]
+            return [committed - at for split in entry.splits for at in self._taken(split)]
 
-    def _taken(self, split: Mapping[str, Any]) -> Iterator[float]:
-        if split["path"] is not None:
-            if (landed := self._files.pop(split["path"], None)) is not None:
+    def _taken(self, split: SplitRecord) -> Iterator[float]:
+        if split.path is not None:
+            if (landed := self._files.pop(split.path, None)) is not None:
                 yield landed
-            elif split["path"] not in self._earlier:
-                yield from self._sent(split["path"], split["lines"] or 0)
+            elif split.path not in self._earlier:
+                yield from self._sent(split.path, split.lines or 0)
             return
-        samples = self._records[what_of(split)]
-        while samples and samples[0][0] < (split["end"] or 0):
+        samples = self._records[split.name]
+        while samples and samples[0][0] < (split.end or 0):
             yield samples.popleft()[1]
 
     def _sent(self, path: str, lines: int) -> Iterator[float]:

@@ -7,7 +7,6 @@ import gzip
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import zstandard
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -20,7 +19,7 @@ from wordtide.sources.files.names import is_candidate
 from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.storage import storage_for
 from wordtide.table.query import counts
-from wordtide.table.rows import read_batch_rows
+from wordtide.table.scan import Scan
 from wordtide.wiring import hdfs_address, kafka_connection, open_table
 
 _SILENCE_SECONDS = 30.0
@@ -78,7 +77,7 @@ def _table(handle: DeltaTable | None) -> tuple[int, Counter[str]]:
         return 0, Counter()
     sums = counts(handle)
     words: Counter[str] = Counter(dict(zip(sums["word"].to_pylist(), sums["count"].to_pylist(), strict=True)))
-    return sum(row["lines"] for row in read_batch_rows(handle)), words
+    return sum(row.lines for row in Scan(handle).rows()), words
 
 
 def _lines(stream: Stream, handle: DeltaTable | None) -> Iterator[bytes]:
@@ -89,8 +88,13 @@ def _lines(stream: Stream, handle: DeltaTable | None) -> Iterator[bytes]:
 
 def _starts(handle: DeltaTable | None) -> dict[int, int]:
     """Return where the table's first batch began, for streams that leave out what was there before them."""
-    founding: list[dict[str, Any]] = read_batch_rows(handle, before=1) if handle is not None else []
-    return {split["partition"]: split["start"] for row in founding for split in row["splits"]}
+    founding = Scan(handle).rows(before=1) if handle is not None else []
+    return {
+        split.partition: split.start
+        for row in founding
+        for split in row.splits
+        if split.partition is not None and split.start is not None
+    }
 
 
 def _values(stream: Stream, connection: KafkaConnection, starts: dict[int, int]) -> Iterator[bytes]:

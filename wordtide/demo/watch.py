@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import quantiles
-from typing import Any
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
@@ -16,8 +15,9 @@ from wordtide.config import SocketConfig, Stream
 from wordtide.core.problems import WordtideError
 from wordtide.demo.feed import Arrivals
 from wordtide.status.lag import lag_of
-from wordtide.table.follow import count_rows, ledger_rows
-from wordtide.table.ledger import Ledger, batch_seconds
+from wordtide.table.ledger import Ledger
+from wordtide.table.record import LedgerRow
+from wordtide.table.scan import newest_counts, newest_rows
 from wordtide.wiring import open_source, open_table
 
 TOP = 40
@@ -79,7 +79,7 @@ class StreamWatch:
         self._sums: Counter[str] = Counter()
         self._lines = 0
         self._words = 0
-        self._last: Mapping[str, Any] | None = None
+        self._last: LedgerRow | None = None
         self._latencies: deque[tuple[float, float]] = deque()
         self._taken: deque[tuple[float, int]] = deque()
         self._began = time.time()
@@ -104,9 +104,9 @@ class StreamWatch:
             top=tuple(sorted(self._sums.items(), key=lambda pair: (-pair[1], pair[0]))[:TOP]),
             lag=lag.lag,
             unit=lag.unit,
-            batch=last["batch"] if last else None,
-            engine=last["engine"] if last else None,
-            batch_seconds=batch_seconds(last) if last else None,
+            batch=last.batch if last else None,
+            engine=last.engine if last else None,
+            batch_seconds=last.batch_seconds if last else None,
             latency=_percentiles([seconds for _, seconds in self._latencies]),
             rate=self._rate(),
             history=self._history(),
@@ -127,25 +127,26 @@ class StreamWatch:
             self._ledger = Ledger(str(self._handle.metadata().id))
         if self._handle.version() == self._version:
             return
-        rows = ledger_rows(self._table, self._handle, self._ledger.last)
-        counts = count_rows(self._table, self._handle, self._ledger.last)
+        files = self._table.storage, self._table.root, self._handle
+        rows = newest_rows(*files, self._ledger.last)
+        counts = newest_counts(*files, self._ledger.last)
         self._version = self._handle.version()
         if not rows:
             return
         self._ledger.apply(rows)
-        self._ledger.last = rows[-1]["batch"]
+        self._ledger.last = rows[-1].batch
         for word, count in zip(counts["word"].to_pylist(), counts["count"].to_pylist(), strict=True):
             self._sums[word] += count
         for row in rows:
             self._take(row)
 
-    def _take(self, row: Mapping[str, Any]) -> None:
-        self._lines += row["lines"]
-        self._words += row["words"]
-        committed = row["committed_at"].timestamp()
-        self._taken.append((committed, row["words"]))
+    def _take(self, row: LedgerRow) -> None:
+        self._lines += row.lines
+        self._words += row.words
+        committed = row.committed_at.timestamp()
+        self._taken.append((committed, row.words))
         self._latencies.extend((committed, seconds) for seconds in self._arrivals.latencies(row))
-        if row["engine"] is not None:
+        if row.engine is not None:
             self._last = row
 
     def _forget(self) -> None:

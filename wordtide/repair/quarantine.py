@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from deltalake import DeltaTable
 
@@ -19,11 +18,7 @@ from wordtide.table.ledger import Ledger
 
 def batches_with_quarantined(handle: DeltaTable) -> list[Published]:
     """Return the batches that still have records put aside, oldest first."""
-
-    def held_some(row: Mapping[str, Any]) -> bool:
-        return bool(row["quarantined"])
-
-    return [published for published in find_published(handle, held_some) if published.aside]
+    return [one for one in find_published(handle, lambda row: bool(row.quarantined)) if one.aside]
 
 
 def contents(source: Source, ledger: Ledger, published: Published) -> Iterator[tuple[Aside, bytes]]:

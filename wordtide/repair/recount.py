@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,9 +34,11 @@ from wordtide.drain.loop import FUTURE_SECONDS
 from wordtide.sources.files.source import LandingFolder
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.files import utc_now, write_counts
-from wordtide.table.ledger import Ledger, paths_freed_by, split_of
+from wordtide.table.ledger import Ledger
+from wordtide.table.record import LedgerRow, SplitRecord
+from wordtide.table.scan import Scan, batches_in, counts_in
+from wordtide.table.splits import paths_freed_by, split_of
 
-_COLUMNS = ["batch", "status", "replaces", "planned_at", "splits", "quarantined"]
 CHANGES = pa.schema([("word", pa.string()), ("was", pa.int64()), ("now", pa.int64())])
 """What `Difference.changes` holds."""
 
@@ -84,43 +85,40 @@ class Difference:
     seconds: dict[str, float]
 
 
-def find_published(handle: DeltaTable, wanted: Callable[[Mapping[str, Any]], bool]) -> list[Published]:
+def find_published(handle: DeltaTable, wanted: Callable[[LedgerRow], bool]) -> list[Published]:
     """Return the batches of the ledger whose rows are wanted, oldest first.
 
     Args:
         handle: The table.
-        wanted: Says of a ledger row (`batch`, `splits` …) whether its batch is asked for. Corrections name the same
+        wanted: Says of a ledger row whether its batch is asked for. Corrections name the same
             files or ranges as the batch they are about.
     """
-    dataset = handle.to_pyarrow_dataset()
     counted = ds.field("status").isin([Status.PUBLISHED.value, Status.CORRECTION.value])
-    scanner = dataset.scanner(columns=_COLUMNS, filter=(ds.field("kind") == "batch") & counted, batch_size=256)
-    found: list[dict[str, Any]] = []
-    corrected: dict[int, list[tuple[int, dict[str, Any]]]] = {}
-    for rows in scanner.to_batches():
-        for row in rows.to_pylist():
-            if row["replaces"] is not None:
-                corrected.setdefault(row["replaces"], []).append((row["batch"], row))
-            elif wanted(row):
-                found.append(row)
-    return [
-        _published(row, corrected.get(row["batch"], [])) for row in sorted(found, key=lambda row: int(row["batch"]))
-    ]
+    found: list[LedgerRow] = []
+    corrected: dict[int, list[LedgerRow]] = {}
+    for row in Scan(handle).stream(batches_in() & counted):
+        if row.replaces is not None:
+            corrected.setdefault(row.replaces, []).append(row)
+        elif wanted(row):
+            found.append(row)
+    return [_published(row, corrected.get(row.batch, [])) for row in sorted(found, key=lambda row: row.batch)]
 
 
-def _published(row: Mapping[str, Any], corrections: Sequence[tuple[int, Mapping[str, Any]]]) -> Published:
-    latest = max(corrections, key=lambda entry: entry[0])[1] if corrections else row
-    splits = tuple(split for found in latest["splits"] if (split := split_of(found)) is not None)
-    numbers = tuple(sorted(number for number, _ in corrections))
+def _published(row: LedgerRow, corrections: Sequence[LedgerRow]) -> Published:
+    latest = max(corrections, key=lambda one: one.batch, default=row)
+    splits = tuple(split for record in latest.splits if (split := split_of(record)) is not None)
+    numbers = tuple(sorted(one.batch for one in corrections))
     identities = {split.path: split for split in splits if isinstance(split, FileSplit)}
-    aside = tuple(_aside(found, identities) for found in latest["quarantined"] or ())
-    return Published(row["batch"], numbers, row["planned_at"], splits, aside)
+    aside = tuple(_aside(record, identities) for record in latest.quarantined)
+    return Published(row.batch, numbers, row.planned_at, splits, aside)
 
 
-def _aside(found: Mapping[str, Any], files: Mapping[str, FileSplit]) -> Aside:
-    if found["path"] is not None:
-        return Aside(replace(files[found["path"]], start=found["start"], end=found["end"]), found["reason"])
-    return Aside(KafkaSplit(found["topic"], found["partition"], found["start"], found["end"]), found["reason"])
+def _aside(record: SplitRecord, files: Mapping[str, FileSplit]) -> Aside:
+    start, end = record.start or 0, record.end or 0
+    reason = record.reason or ""
+    if record.path is not None:
+        return Aside(replace(files[record.path], start=start, end=end), reason)
+    return Aside(KafkaSplit(record.topic or "", record.partition or 0, start, end), reason)
 
 
 def recount(
@@ -192,7 +190,7 @@ def publish(table: WordCounts, source: Source, difference: Difference, decision:
     assert snapshot is not None
     published = difference.published
     if published.number >= 0:
-        now = find_published(snapshot.handle, lambda row: row["batch"] == published.number)
+        now = find_published(snapshot.handle, lambda row: row.batch == published.number)
         if not now or now[0].corrections != published.corrections:
             raise DecisionRefused(f"batch {published.number} was corrected by somebody else meanwhile; look again")
     elif any(snapshot.ledger.waiting(split.what) is None for split in difference.splits):
@@ -235,7 +233,7 @@ def recount_file(stream: Stream, source: Source, snapshot: Snapshot, what: str, 
     # Of a name that is used again and again, those before were other files, and stay counted.
     since = freed_paths(snapshot.handle, (waiting.split,)).get(what, -1)
     held = find_published(
-        snapshot.handle, lambda row: row["batch"] > since and any(split["path"] == what for split in row["splits"])
+        snapshot.handle, lambda row: row.batch > since and any(record.path == what for record in row.splits)
     )
     if held:
         return recount(stream, source, snapshot, held[-1], as_text=text)
@@ -249,14 +247,10 @@ def freed_paths(handle: DeltaTable, splits: Iterable[Split]) -> dict[str, int]:
     if not paths:
         return freed
     frees = ds.field("status").isin([Status.PUT_AWAY.value, Status.SETTLED.value])
-    rows = handle.to_pyarrow_dataset().scanner(
-        columns=["batch", "status", "splits"], filter=(ds.field("kind") == "batch") & frees, batch_size=256
-    )
-    for found in rows.to_batches():
-        for row in found.to_pylist():
-            for path in paths_freed_by(row):
-                if path in paths:
-                    freed[path] = max(row["batch"], freed.get(path, -1))
+    for entry in Scan(handle).entries(batches_in() & frees):
+        for path in paths_freed_by(entry):
+            if path in paths:
+                freed[path] = max(entry.batch, freed.get(path, -1))
     return freed
 
 
@@ -288,8 +282,8 @@ def _as_counted(splits: Sequence[Split], published: Published) -> tuple[Split, .
 
 def _published_counts(handle: DeltaTable, published: Published) -> pa.Table:
     numbers = [published.number, *published.corrections]
-    chosen = (ds.field("kind") == "count") & ds.field("batch").isin(numbers)
-    return handle.to_pyarrow_dataset().to_table(columns=RESULT_SCHEMA.names, filter=chosen)
+    rows = Scan(handle).counts(RESULT_SCHEMA.names, counts_in() & ds.field("batch").isin(numbers))
+    return pa.Table.from_batches(rows, schema=RESULT_SCHEMA)
 
 
 def _windowed(rows: pa.Table, sign: int) -> pa.Table:

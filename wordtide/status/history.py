@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
 from wordtide.core.model import Status
+from wordtide.table.scan import Scan, batches_in
 from wordtide.table.schema import STEPS
 
 BATCH_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -21,8 +21,6 @@ FILE_SECONDS = (1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 216
 SUMMED = ("records", "lines", "bytes", "words", "gaps", "invalid", "clamped")
 """Columns of published batches that are added up."""
 _COLUMNS = ["batch", "status", *SUMMED, "planned_at", "committed_at", "seconds", "splits", "quarantined"]
-_ROWS_AT_ONCE = 256
-"""A row may name 10,000 files."""
 
 
 @dataclass(slots=True)
@@ -78,10 +76,8 @@ class History:
     def caught_up(self, handle: DeltaTable, through: int) -> History:
         """Return the history with the batches up to ``through`` of a table's version."""
         grown = copy.deepcopy(self)
-        batch = ds.field("batch")
-        new = (ds.field("kind") == "batch") & (batch > self.last) & (batch <= through)
-        scanner = handle.to_pyarrow_dataset().scanner(columns=_COLUMNS, filter=new, batch_size=_ROWS_AT_ONCE)
-        for rows in scanner.to_batches():
+        new = batches_in(self.last, before=through + 1)
+        for rows in Scan(handle).arrow(_COLUMNS, new):
             grown.take(rows)
         grown.last = through
         return grown

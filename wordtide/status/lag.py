@@ -22,9 +22,11 @@ from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.sources.kafka.plan import TopicSnapshot
 from wordtide.sources.kafka.source import KafkaTopic, identity_of
 from wordtide.storage import HdfsAddress, storage_for
+from wordtide.table.catch_up import catch_up
 from wordtide.table.commit import BATCH_APP, WordCounts
-from wordtide.table.ledger import Ledger, ParkedSince, json_share
-from wordtide.table.rows import catch_up, newest_published
+from wordtide.table.ledger import Ledger, ParkedSince
+from wordtide.table.scan import Scan
+from wordtide.table.splits import json_share
 from wordtide.wiring import hdfs_address, open_source, open_table
 
 MOST = 0.5
@@ -163,7 +165,7 @@ class StreamLag:
 
 def mostly_json(handle: DeltaTable) -> float | None:
     """Return which share of the newest batch's values are JSON objects, by its sample, if most are."""
-    row = newest_published(handle, handle.transaction_version(BATCH_APP) or 0)
+    row = Scan(handle).newest_published(handle.transaction_version(BATCH_APP) or 0)
     share = json_share(row) if row is not None else None
     return share if share is not None and share > MOST else None
 

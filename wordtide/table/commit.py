@@ -25,12 +25,15 @@ from wordtide.storage import FileInfo, Storage
 from wordtide.storage.local import NO_ROOM
 from wordtide.system.limits import NoAnswer
 from wordtide.table.ages import AGES, SNAPSHOT_AGE, STALE_PLAN
+from wordtide.table.catch_up import catch_up
 from wordtide.table.files import utc_now, write_batch_row
+from wordtide.table.fingerprint import describe, fingerprint
 from wordtide.table.handles import open_handle, within_limit
-from wordtide.table.ledger import Ledger, batch_row, describe, fingerprint, founding_row
+from wordtide.table.ledger import Ledger
 from wordtide.table.panics import PANICKED, panics_as_errors
 from wordtide.table.replaced import write_lists
-from wordtide.table.rows import catch_up, read_batch_rows
+from wordtide.table.rows import batch_row, founding_row
+from wordtide.table.scan import Scan
 from wordtide.table.schema import FORMAT, PARTITION_BY, SCHEMA
 from wordtide.table.upgrade import dead_files, missing_columns, outdated_properties
 
@@ -150,7 +153,7 @@ class WordCounts:
         with self.answers():
             if stored != ledger.last:
                 catch_up(handle, ledger, stored)
-            elif handle.version() != ledger.version and not read_batch_rows(handle, after=ledger.last - 1):
+            elif handle.version() != ledger.version and not Scan(handle).rows(after=ledger.last - 1):
                 # Somebody else's version: a compaction, or a RESTORE, which takes rows back but not `txn`s.
                 raise TableRefused(f"table {self.uri}: batch {ledger.last} is gone from it; was it RESTOREd?")
         ledger.version = handle.version()
@@ -193,7 +196,7 @@ class WordCounts:
         """
         now = utc_now()
         row = founding_row(self.stream, founding, attempt, run_id, now)
-        full = {**dict.fromkeys(SCHEMA.names), **row, "kind": "batch", "day": now.date()}
+        full = {**dict.fromkeys(SCHEMA.names), **row.as_dict(), "kind": "batch", "day": now.date()}
         transactions = [Transaction(txn.app_id, txn.after) for txn in founding.transactions]
         try:
             self.storage.mkdirs(self.root)
@@ -217,7 +220,7 @@ class WordCounts:
             if handle is None:
                 raise self._unreachable(error) from error
             with self.answers():
-                founders = [row["attempt"] for row in read_batch_rows(handle, before=1)]
+                founders = [row.attempt for row in Scan(handle).rows(before=1)]
         else:
             founders = [attempt]
         self.sync_log(0)
@@ -354,8 +357,8 @@ class WordCounts:
                 raise PlanAgain(f"version {batch.table_version} of table {self.uri} is gone from its log") from error
             raise self._unreachable(error) from error
         with self.answers():
-            winners = [row for row in read_batch_rows(handle, after=batch.number - 1) if row["batch"] == batch.number]
-        if [row["attempt"] for row in winners] != [batch.attempt]:
+            winners = Scan(handle).rows(after=batch.number - 1, before=batch.number + 1)
+        if [row.attempt for row in winners] != [batch.attempt]:
             raise PlanAgain(f"batch {batch.number} was committed by another drain") from error
 
     def _in_doubt(self, batch: Batch, problem: WordtideError) -> SourceUnavailable:

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from wordtide.core.model import DataFile
 from wordtide.storage import Storage
-from wordtide.table.schema import BATCH_SCHEMA, COUNT_SCHEMA, PARTITION_BY, SCHEMA
+from wordtide.table.record import LedgerRow, to_table
+from wordtide.table.schema import COUNT_SCHEMA, PARTITION_BY, SCHEMA
 
 ROWS_A_FILE = 1 << 20
 """A file is built in memory, so this bounds it (about 20 MB); distinct words have no bound."""
@@ -69,10 +70,10 @@ def write_counts(
         yield DataFile(path, size, {"kind": "count", "day": day.isoformat()}, _stats(rows))
 
 
-def write_batch_row(storage: Storage, root: str, row: dict[str, Any], day: date) -> DataFile:
+def write_batch_row(storage: Storage, root: str, row: LedgerRow, day: date) -> DataFile:
     """Write the ledger row of a batch and return its file."""
-    path = attempt_path("batch", day, row["batch"], row["attempt"])
-    table = pa.Table.from_pylist([row], schema=BATCH_SCHEMA)
+    path = attempt_path("batch", day, row.batch, row.attempt)
+    table = to_table(row)
     size = storage.write_durably(f"{root}/{path}", [_parquet(table)], private=True)
     return DataFile(path, size, {"kind": "batch", "day": day.isoformat()}, _stats(table))
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from wordtide.counting.accumulate import RESULT_SCHEMA, Accumulator
-from wordtide.table.rows import count_filter
+from wordtide.table.scan import Scan, counts_in
 
 
 def counts(handle: DeltaTable, after: int = -1, through: int | None = None) -> pa.Table:
@@ -16,9 +16,8 @@ def counts(handle: DeltaTable, after: int = -1, through: int | None = None) -> p
 
     Ties are ordered by word, as UTF-8 bytes. Sums of zero (corrections) are left out.
     """
-    dataset = handle.to_pyarrow_dataset()
     with Accumulator() as sums:
-        for batch in dataset.to_batches(columns=["word", "count"], filter=count_filter(after, through)):
+        for batch in Scan(handle).counts(["word", "count"], counts_in(after, through)):
             if len(batch):
                 nowhere = pa.repeat(pa.scalar(0, pa.int64()), len(batch))
                 columns = {"window": nowhere, "word": batch.column("word"), "count": batch.column("count")}

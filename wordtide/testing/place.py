@@ -24,7 +24,7 @@ from wordtide.embedded.cluster import ClusterAddress
 from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.storage import HdfsAddress, Storage, storage_for
 from wordtide.table.commit import WordCounts
-from wordtide.table.rows import read_batch_rows
+from wordtide.table.scan import Scan
 from wordtide.testing.ledger import words_in
 from wordtide.testing.topics import create_topic, produce
 from wordtide.testing.waiting import unique
@@ -193,7 +193,7 @@ class Place:
 
     def ledger(self, stream: Stream) -> list[dict[str, Any]]:
         """Return the ledger rows of a stream's table, oldest first."""
-        return read_batch_rows(self.handle(stream))
+        return [row.as_dict() for row in Scan(self.handle(stream)).rows()]
 
 
 def topic_of(stream: Stream) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,7 +31,8 @@ from wordtide.exporters.openlineage.naming import Names, names_of
 from wordtide.exporters.openlineage.records import DrainRun, End
 from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.storage import HdfsAddress
-from wordtide.table.ledger import batch_row, founding_row
+from wordtide.table.record import LedgerRow
+from wordtide.table.rows import batch_row, founding_row
 
 RUN = "7d0f2a0e-6f0c-4d52-9a44-0c8a4f6d6f11"
 ATTEMPT = "0123456789abcdef0123456789abcdef"
@@ -51,13 +53,13 @@ def names(stream: Stream) -> Names:
     return names_of(stream, "wordtide", KAFKA, HADOOP)
 
 
-def row(*proofs: SplitProof, status: Status = Status.PUBLISHED, run_id: str = RUN, **batch: Any) -> dict[str, Any]:
+def row(*proofs: SplitProof, status: Status = Status.PUBLISHED, run_id: str = RUN, **batch: Any) -> LedgerRow:
     planned = Batch("news", 7, ATTEMPT, AT, 9, tuple(proof.split for proof in proofs), (), status=status, **batch)
     counted = Counted((), proofs, 30, 20, 1, "local", {"read": 0.25}) if proofs else None
     return batch_row(planned, counted, run_id, AT + timedelta(seconds=0.5))
 
 
-def told(row: dict[str, Any], stream: Stream = TOPIC) -> tuple[Event, Event]:
+def told(row: LedgerRow, stream: Stream = TOPIC) -> tuple[Event, Event]:
     """Return the two events as they are sent, valid by the specification."""
     start, complete = (json.loads(Serde.to_json(event)) for event in batch_events(row, IDENTITY, names(stream)))
     assert problems(start) + problems(complete) == []
@@ -149,7 +151,7 @@ def test_every_partition_of_a_wide_topic_is_named() -> None:
     ],
     ids=["parked", "parked-topic", "stalled", "resolved", "founded"],
 )
-def test_what_counts_nothing_is_told_without_statistics_or_columns(ledger_row: dict[str, Any], said: Event) -> None:
+def test_what_counts_nothing_is_told_without_statistics_or_columns(ledger_row: LedgerRow, said: Event) -> None:
     _, complete = told(ledger_row)
     taken = complete["inputs"][0]["inputFacets"]
     assert set(taken) == {"wordtide_offsets"}
@@ -157,8 +159,8 @@ def test_what_counts_nothing_is_told_without_statistics_or_columns(ledger_row: d
     table = complete["outputs"][0]
     assert table["outputFacets"] == {}
     assert "columnLineage" not in table["facets"]
-    assert ("lifecycleStateChange" in table["facets"]) == (ledger_row["status"] == "founded")
-    assert complete["run"]["facets"]["wordtide_batch"]["status"] == ledger_row["status"]
+    assert ("lifecycleStateChange" in table["facets"]) == (ledger_row.status == "founded")
+    assert complete["run"]["facets"]["wordtide_batch"]["status"] == ledger_row.status
 
 
 def test_a_decision_says_who_made_it_and_has_no_parent() -> None:
@@ -176,7 +178,7 @@ def test_a_correction_says_what_it_corrects_and_may_take_words_back() -> None:
         replaces=3,
         decision=Decision(Verdict.REPLAY, "me"),
     )
-    _, complete = told({**corrected, "words": -4})
+    _, complete = told(replace(corrected, words=-4))
     said = complete["run"]["facets"]["wordtide_batch"]
     assert (said["replaces"], said["words"]) == (3, -4)
     assert "columnLineage" in complete["outputs"][0]["facets"]

@@ -588,7 +588,7 @@ def test_a_batch_is_counted_again_from_the_archive(corner: Corner) -> None:
     corner.land("c.txt", b"two three\n" * 200_000)
     place.drain(stream)
     table, source = place.table(stream), place.source(stream)
-    [published] = find_published(existing(table).handle, lambda row: row["batch"] == 1)
+    [published] = find_published(existing(table).handle, lambda row: row.batch == 1)
     assert len(recount(stream, source, existing(table), published).rows) == 0
     # Another file under its name is counted by itself, and the batch is still read from the archive.
     corner.land("b/a.txt", b"four\n")
@@ -609,6 +609,6 @@ def test_a_batch_whose_files_were_deleted_cannot_be_counted_again(corner: Corner
     path = corner.land("a.txt")
     place.drain(stream)
     table = place.table(stream)
-    [published] = find_published(existing(table).handle, lambda row: row["batch"] == 1)
+    [published] = find_published(existing(table).handle, lambda row: row.batch == 1)
     with pytest.raises(DecisionRefused, match=f"{path} was put away"):
         recount(stream, place.source(stream), existing(table), published)

@@ -34,6 +34,7 @@ from wordtide.core.model import Status
 from wordtide.exporters.openlineage.facets import BatchRunFacet, FilesInputDatasetFacet, OffsetsInputDatasetFacet
 from wordtide.exporters.openlineage.naming import DatasetName, Names
 from wordtide.exporters.openlineage.records import DrainRun, End
+from wordtide.table.record import LedgerRow, SplitRecord
 from wordtide.table.schema import COUNT_SCHEMA
 
 PRODUCER = f"urn:wordtide:{__version__}"
@@ -44,7 +45,7 @@ _OF_BATCH = ("batch", "status", "words", "records", "lines", "gaps", "invalid", 
 _OF_DECISION = ("engine", "reason", "decision", "who", "why", "replaces")
 
 
-def batch_events(row: Mapping[str, Any], identity: Mapping[str, str], names: Names) -> tuple[RunEvent, RunEvent]:
+def batch_events(row: LedgerRow, identity: Mapping[str, str], names: Names) -> tuple[RunEvent, RunEvent]:
     """Return START and COMPLETE of a batch.
 
     The run id is the attempt's uuid: the ledger holds it, and no other attempt has it.
@@ -54,9 +55,9 @@ def batch_events(row: Mapping[str, Any], identity: Mapping[str, str], names: Nam
         identity: What positions belong to at that batch.
         names: What things are called.
     """
-    counted = row["status"] in _COUNTED
+    counted = row.status in _COUNTED
     of_topic = names.source.namespace.startswith("kafka:")
-    run = Run(str(uuid.UUID(row["attempt"])), _run_facets(row, names))
+    run = Run(str(uuid.UUID(row.attempt)), _run_facets(row, names))
     job = Job(names.jobs, names.batch, _job_facets("ASSET"))
     source = InputDataset(
         names.source.namespace,
@@ -67,7 +68,7 @@ def batch_events(row: Mapping[str, Any], identity: Mapping[str, str], names: Nam
     statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet
     added: dict[str, OutputDatasetFacet] = {}
     if counted:
-        added["outputStatistics"] = statistics(rowCount=row["distinct"], producer=PRODUCER)
+        added["outputStatistics"] = statistics(rowCount=row.distinct, producer=PRODUCER)
     table = OutputDataset(
         names.table.namespace,
         names.table.name,
@@ -75,7 +76,7 @@ def batch_events(row: Mapping[str, Any], identity: Mapping[str, str], names: Nam
         outputFacets=added,
     )
     start = RunEvent(
-        eventTime=_time(row["planned_at"]),
+        eventTime=_time(row.planned_at),
         producer=PRODUCER,
         run=run,
         job=job,
@@ -84,7 +85,7 @@ def batch_events(row: Mapping[str, Any], identity: Mapping[str, str], names: Nam
         outputs=[OutputDataset(table.namespace, table.name)],
     )
     complete = RunEvent(
-        eventTime=_time(row["committed_at"]),
+        eventTime=_time(row.committed_at),
         producer=PRODUCER,
         run=run,
         job=job,
@@ -129,21 +130,20 @@ def _job_facets(kind: str) -> dict[str, JobFacet]:
     return {"jobType": job_type_job.JobTypeJobFacet("BATCH", "DAGSTER", kind, producer=PRODUCER)}
 
 
-def _run_facets(row: Mapping[str, Any], names: Names) -> dict[str, RunFacet]:
-    seconds = {step: spent for step, spent in (row["seconds"] or {}).items() if spent is not None}
+def _run_facets(row: LedgerRow, names: Names) -> dict[str, RunFacet]:
     facets: dict[str, RunFacet] = {
         "wordtide_batch": BatchRunFacet(
-            **{name: row[name] for name in (*_OF_BATCH, *_OF_DECISION)},
-            quarantined=len(row["quarantined"] or ()),
-            seconds=seconds or None,
+            **{name: getattr(row, name) for name in (*_OF_BATCH, *_OF_DECISION)},
+            quarantined=len(row.quarantined),
+            seconds=dict(row.seconds) or None,
             producer=PRODUCER,
         ),
     }
-    if row["engine"] is not None:
+    if row.engine is not None:
         facets["processing_engine"] = processing_engine_run.ProcessingEngineRunFacet(
-            __version__, f"wordtide-{row['engine']}", producer=PRODUCER
+            __version__, f"wordtide-{row.engine}", producer=PRODUCER
         )
-    parent = _run_of(row["run_id"])
+    parent = _run_of(row.run_id)
     if parent is not None:
         facets["parent"] = parent_run.ParentRunFacet(
             parent_run.Run(parent, None),
@@ -162,7 +162,7 @@ def _run_of(run_id: str | None) -> str | None:
         return None
 
 
-def _source_facets(row: Mapping[str, Any], name: DatasetName, of_topic: bool, counted: bool) -> dict[str, DatasetFacet]:
+def _source_facets(row: LedgerRow, name: DatasetName, of_topic: bool, counted: bool) -> dict[str, DatasetFacet]:
     field = schema_dataset.SchemaDatasetFacetFields
     fields = [
         field(_text_of(of_topic), "bytes" if of_topic else "string", "a value is a line" if of_topic else "a line"),
@@ -173,16 +173,14 @@ def _source_facets(row: Mapping[str, Any], name: DatasetName, of_topic: bool, co
         "dataSource": datasource_dataset.DatasourceDatasetFacet(name.namespace, _uri(name), producer=PRODUCER),
     }
     if of_topic and counted:
-        ends = sorted((split["partition"], split["end"]) for split in row["splits"])
+        ends = sorted((split.partition or 0, split.end or 0) for split in row.splits)
         version = ",".join(f"{partition}:{end}" for partition, end in ends)
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(version, producer=PRODUCER)
     return facets
 
 
-def _taken(
-    row: Mapping[str, Any], identity: Mapping[str, str], of_topic: bool, counted: bool
-) -> dict[str, InputDatasetFacet]:
-    splits = row["splits"]
+def _taken(row: LedgerRow, identity: Mapping[str, str], of_topic: bool, counted: bool) -> dict[str, InputDatasetFacet]:
+    splits = row.splits
     facets: dict[str, InputDatasetFacet] = {}
     if of_topic:
         facets["wordtide_offsets"] = OffsetsInputDatasetFacet(
@@ -199,19 +197,19 @@ def _taken(
         )
     if counted:
         facets["inputStatistics"] = input_statistics_input_dataset.InputStatisticsInputDatasetFacet(
-            rowCount=row["records"] if of_topic else row["lines"],
-            size=row["bytes"],
+            rowCount=row.records if of_topic else row.lines,
+            size=row.bytes,
             fileCount=None if of_topic else len(splits),
             producer=PRODUCER,
         )
     return facets
 
 
-def _only(split: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: split[name] for name in names if split[name] is not None}
+def _only(split: SplitRecord, *names: str) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(split, name)) is not None}
 
 
-def _table_facets(row: Mapping[str, Any], names: Names, of_topic: bool, counted: bool) -> dict[str, DatasetFacet]:
+def _table_facets(row: LedgerRow, names: Names, of_topic: bool, counted: bool) -> dict[str, DatasetFacet]:
     field = schema_dataset.SchemaDatasetFacetFields
     fields = [field(column.name, str(column.type)) for column in COUNT_SCHEMA]
     facets: dict[str, DatasetFacet] = {
@@ -220,9 +218,9 @@ def _table_facets(row: Mapping[str, Any], names: Names, of_topic: bool, counted:
             names.table.namespace, _uri(names.table), producer=PRODUCER
         ),
         "storage": storage_dataset.StorageDatasetFacet("delta", "parquet", producer=PRODUCER),
-        "version": dataset_version_dataset.DatasetVersionDatasetFacet(str(row["batch"]), producer=PRODUCER),
+        "version": dataset_version_dataset.DatasetVersionDatasetFacet(str(row.batch), producer=PRODUCER),
     }
-    if row["status"] == Status.FOUNDED:
+    if row.status == Status.FOUNDED:
         change = lifecycle_state_change_dataset
         facets["lifecycleStateChange"] = change.LifecycleStateChangeDatasetFacet(
             change.LifecycleStateChange.CREATE, producer=PRODUCER

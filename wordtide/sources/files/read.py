@@ -10,6 +10,7 @@ from functools import partial
 from itertools import chain, groupby
 from typing import TypeVar
 
+from wordtide.core.digest import Fetch, RangeDigest
 from wordtide.core.model import Aside, FileSplit, SplitProof
 from wordtide.core.problems import PlanAgain, WordtideError
 from wordtide.core.quarantine import NOTHING, Quarantine, without_quarantined
@@ -17,7 +18,6 @@ from wordtide.core.sniff import HEAD_BYTES, Compression, NotText, kind_of, kind_
 from wordtide.core.text import Reading, Text, clamp_ms, window_start
 from wordtide.counting.kernel import CHUNK_BYTES
 from wordtide.sources.files.decompress import BrokenData, begins, decompressed
-from wordtide.sources.files.digest import Fetch, RangeDigest
 from wordtide.storage.base import FileInfo, PathProblem, Readable, Storage
 from wordtide.storage.fileid import raises_doubt
 

@@ -83,7 +83,7 @@ class Operator:
         if snapshot is None or snapshot.ledger.last < 1:
             return
         number = self._chance.randrange(1, snapshot.ledger.last + 1)
-        found = find_published(snapshot.handle, lambda row: row["batch"] == number)
+        found = find_published(snapshot.handle, lambda row: row.batch == number)
         if not found:
             return
         try:

@@ -237,6 +237,8 @@ class Soak:
                 operator.look(patience=0.0)
                 waiting += [summary.backlog] if summary.backlog else []
                 waiting += [summary.batches] if summary.batches else []
+                # What a slow server held up is tried again.
+                waiting += summary.stalled
                 waiting += operator.parked()
             if not waiting:
                 return

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sources.files.test_read import CONTENT, MTIME, ROOT, MemoryStorage, drained, read_all
-from wordtide.sources.files import digest
+from wordtide.core import digest
+from wordtide.core.proofs import merge_proofs
 from wordtide.sources.files.plan import cut
 from wordtide.sources.files.read import read_file
-from wordtide.table.ledger import merge_proofs
 
 PATH = f"{ROOT}/a.txt"
 
