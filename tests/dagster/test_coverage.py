@@ -6,6 +6,7 @@ import pytest
 
 from tests.dagster.support import NEWS
 from wordtide.core.model import Status
+from wordtide.core.position import Offsets, parse
 from wordtide.dagster.coverage import Reported, reported_by, unreported
 from wordtide.dagster.definitions import build_definitions
 from wordtide.dagster.events import Report, merge, placed, source_version
@@ -49,10 +50,10 @@ def test_a_run_logs_a_bounded_number_of_events():
 def test_one_event_for_several_batches_joins_their_ranges():
     def report(number: int, start: int) -> Report:
         line = {"partition": "news/0", "start": start, "end": start + 5, "records": 5}
-        return replace(took(number, line), position=f"0:{start + 5}", lag=0, seconds={"read": 1.0})
+        return replace(took(number, line), position=Offsets({0: start + 5}), lag=0, seconds={"read": 1.0})
 
     told = merge([report(4, 10), report(5, 15)])
-    assert (told.first, told.last, told.batches, told.words, told.position) == (4, 5, 2, 18, "0:20")
+    assert (told.first, told.last, told.batches, told.words, told.position) == (4, 5, 2, 18, Offsets({0: 20}))
     assert told.splits == ({"partition": "news/0", "start": 10, "end": 20, "records": 10},)
 
 
@@ -82,16 +83,16 @@ def test_batches_of_the_past_get_their_positions_from_the_last_one_back():
         took(2, {"what": "a/1", "reason": "lost"}, status=Status.PARKED),
         took(3, of(0, 5)),
     ]
-    told, before = placed(reports, "0:10 1:12")
-    assert [one.position for one in told] == ["0:5 1:12", "0:5 1:12", "0:10 1:12"]
-    assert before == "0:0 1:7"
+    told, before = placed(reports, parse("0:10 1:12"))
+    assert [str(one.position) for one in told] == ["0:5 1:12", "0:5 1:12", "0:10 1:12"]
+    assert before == parse("0:0 1:7")
     landed = [took(1, {"file": "a"}, {"file": "b"}), took(2, {"file": "c"})]
-    assert [one.position for one in placed(landed, "3 files")[0]] == ["2 files", "3 files"]
+    assert [str(one.position) for one in placed(landed, parse("3 files"))[0]] == ["2 files", "3 files"]
 
 
 def test_a_position_before_an_operators_decision_or_of_nobody_knows_what_is_left_out():
     decided = [took(1, {"partition": "a/0", "start": 0}), took(2, status=Status.RESOLVED)]
-    assert [one.position for one in placed(decided, "0:9")[0]] == [None, "0:9"]
+    assert [one.position for one in placed(decided, parse("0:9"))[0]] == [None, parse("0:9")]
     assert placed(decided, None)[0][1].position is None
 
 
@@ -111,7 +112,7 @@ def test_a_position_before_an_operators_decision_or_of_nobody_knows_what_is_left
 def test_the_version_of_a_source_goes_forward_only_unless_the_streams_own_position_went_back(
     known, before, position, version
 ):
-    assert source_version(known, before, position) == version
+    assert source_version(known, parse(before or ""), parse(position)) == version
 
 
 def test_a_preview_takes_the_newest_batches_that_are_small_enough():

@@ -9,34 +9,34 @@ from dagster._core.loader import LoadingContextForTest
 
 from tests.dagster.support import NEWS, by_hand, definitions, events, instance
 from wordtide.core.model import Status
+from wordtide.core.position import Offsets, parse
 from wordtide.dagster.definitions import build_definitions
-from wordtide.dagster.events import Report, SourceVersion, materialization, next_version, offsets_of, source_events
+from wordtide.dagster.events import Report, SourceVersion, materialization, next_version, source_events
 from wordtide.dagster.keys import source_key, word_counts_key
 from wordtide.dagster.versions import MAX_CHARACTERS, VERSION_TAG, Version
 from wordtide.sources.kafka import source as kafka
-from wordtide.sources.kafka.plan import position_of
 
 POSTGRES_BYTES = 2704 - len('["x", "word_counts"]') - 100 - 400
 """Of a value, with the longest names of a stream and a topic in the same row of the index."""
 
 
-def position(partitions: int, offset: int = 10**12) -> str:
-    return position_of({partition: offset + partition for partition in range(partitions)})
+def position(partitions: int, offset: int = 10**12) -> Offsets:
+    return Offsets({partition: offset + partition for partition in range(partitions)})
 
 
 @pytest.mark.parametrize("partitions", [1, 40, 200, 700, 5_000, 100_000])
 def test_a_tag_is_bounded_whatever_the_number_of_partitions_and_a_short_one_is_the_position(partitions: int) -> None:
-    whole = position(partitions)
+    whole = str(position(partitions))
     version = Version.of(whole)
     assert len(version.tag.encode()) <= MAX_CHARACTERS < POSTGRES_BYTES
     assert version.whole == whole
     assert (version.tag == whole) == (len(whole) <= MAX_CHARACTERS)
     assert Version.of(whole) == version
-    assert Version.of(position(partitions, 5)).tag != version.tag
+    assert Version.of(str(position(partitions, 5))).tag != version.tag
 
 
 def test_a_digest_is_not_read_for_offsets() -> None:
-    assert offsets_of(Version.of(position(5_000)).tag) is None
+    assert parse(Version.of(str(position(5_000))).tag) is None
 
 
 def test_a_correction_of_a_long_position_is_a_version_of_its_own_until_the_position_moves() -> None:
@@ -52,14 +52,14 @@ def test_an_event_gives_back_the_whole_version_whatever_others_call_position() -
     def event(tag: str, **metadata: str) -> dg.AssetMaterialization:
         return dg.AssetMaterialization("a", tags={VERSION_TAG: tag}, metadata=metadata)
 
-    long = Version.of(position(5_000))
+    long = Version.of(str(position(5_000)))
     assert Version.of_event(event(long.tag, **long.metadata)) == long
     assert Version.of_event(event("0:1")) == Version("0:1", "0:1")
     assert Version.of_event(event("v7", position="at the door")) == Version("v7", "v7")
     # As events were until now: compared as they are, for as long as the position stays.
-    old = Version.of_event(event(position(5_000)))
+    old = Version.of_event(event(str(position(5_000))))
     assert old is not None
-    assert old.tag == position(5_000)
+    assert old.tag == str(position(5_000))
     assert next_version(old, 2, position(5_000)) == old
 
 
@@ -86,7 +86,7 @@ def test_a_table_is_in_step_with_a_source_of_many_partitions_until_that_moves(ol
     with dg.DagsterInstance.ephemeral() as home:
 
         def tell(version: Version, table: Version) -> None:
-            for event in source_events(NEWS, version, version.whole, 0):
+            for event in source_events(NEWS, version, position(3), 0):
                 home.report_runless_asset_event(event)
             (newest,) = home.fetch_materializations(source_key(NEWS), limit=1).records
             known = Version.of_event(newest.asset_materialization)
@@ -98,14 +98,15 @@ def test_a_table_is_in_step_with_a_source_of_many_partitions_until_that_moves(ol
             loading = LoadingContextForTest(home)
             return CachingStaleStatusResolver(home, graph, loading).get_status(word_counts_key(NEWS)).value
 
-        whole = position(5_000)
+        whole = str(position(5_000))
         first = Version(whole, whole) if old else Version.of(whole)
         tell(first, first)
         assert status() == "FRESH"
-        for event in source_events(NEWS, Version.of(position(5_000, 7)), position(5_000, 7), 0):
+        moved = Version.of(str(position(5_000, 7)))
+        for event in source_events(NEWS, moved, position(5_000, 7), 0):
             home.report_runless_asset_event(event)
         assert status() == "STALE"
-        tell(Version.of(position(5_000, 7)), Version.of(position(5_000, 7)))
+        tell(moved, moved)
         assert status() == "FRESH"
 
 
@@ -113,9 +114,7 @@ def test_a_run_over_many_partitions_writes_bounded_tags_and_goes_on_from_the_who
     stream = place.topic_stream(partitions=60, engine="local")
     defs = definitions(place, stream)
     # As if each offset had the most digits there are.
-    monkeypatch.setattr(
-        kafka, "position_of", lambda offsets: position_of({p: 10**18 + at for p, at in offsets.items()})
-    )
+    monkeypatch.setattr(kafka, "Offsets", lambda offsets: Offsets({p: 10**18 + at for p, at in offsets.items()}))
     with instance() as home:
         for lines in (["a b"] * 60, ["b"] * 60):
             place.produce(stream, lines)
@@ -125,8 +124,8 @@ def test_a_run_over_many_partitions_writes_bounded_tags_and_goes_on_from_the_who
                 assert all(len(value) < 600 for value in event.tags.values())
             newest = events(home, stream)[-1]
             version = Version.of_event(newest)
-            assert offsets_of(version.whole) == offsets_of(Version.of_event(source).whole)
-            assert len(offsets_of(version.whole)) == 60
+            assert parse(version.whole) == parse(Version.of_event(source).whole)
+            assert len(parse(version.whole).next) == 60
             key = source_key(stream).to_user_string()
             assert newest.tags[f"dagster/input_data_version/{key}"] == source.tags[VERSION_TAG] == version.tag
         loading = LoadingContextForTest(home)

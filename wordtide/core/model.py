@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from wordtide.core.position import Position
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class KafkaSplit:
@@ -275,7 +277,7 @@ class Batch:
         parked: What this batch records as parked, stalled, resolved, settled or put away.
         transactions: Compare-and-set pairs, one for each Kafka partition and one for the batch number.
         backlog: Records or files known to wait beyond this batch.
-        position: What the table will have taken with this batch, as one line.
+        position: What the table will have taken with this batch.
         status: What its ledger row records.
         decision: The operator's, if it is one.
         replaces: The batch that a correction is about.
@@ -291,7 +293,7 @@ class Batch:
     transactions: tuple[Transaction, ...]
     parked: tuple[Parked, ...] = ()
     backlog: int = 0
-    position: str = ""
+    position: Position | None = None
     status: Status = Status.PUBLISHED
     decision: Decision | None = None
     replaces: int | None = None

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from wordtide.config import StreamConfig
 from wordtide.core.model import Founding, Parked, Split, SplitProof, Transaction
+from wordtide.core.position import Position
 from wordtide.core.problems import WordtideError
 from wordtide.core.quarantine import Quarantine
 from wordtide.core.stalls import Held
@@ -17,7 +18,7 @@ from wordtide.sources.files.read import CorruptFile, NotReady
 from wordtide.sources.kafka.read import GapsFound, ShortRead
 from wordtide.table.ledger import Ledger
 
-Position = Callable[[str], int | None]
+Stored = Callable[[str], int | None]
 """Returns the version of a Delta ``txn`` id at the version a plan is made from, or None."""
 
 
@@ -32,7 +33,7 @@ class SourcePlan:
         backlog: Records or files beyond the splits.
         waiting: Files that are too young or unfinished to be taken.
         behind: Caps left some out: plan again at once.
-        position: What the table will have taken with the splits, as one line: `partition:next offset …`, or files.
+        position: What the table will have taken with the splits.
         taken: What it has taken without them.
         held: What cannot move at this moment and will go on by itself.
         bytes: Of all complete files, the splits' included; 0 for a topic.
@@ -51,8 +52,8 @@ class SourcePlan:
     backlog: int
     waiting: int
     behind: bool
-    position: str
-    taken: str
+    position: Position
+    taken: Position
     held: tuple[Held, ...] = ()
     bytes: int = 0
     settled: tuple[Parked, ...] = ()
@@ -85,7 +86,7 @@ class SplitReader(Protocol):
 class Look(Protocol):
     """What a source showed at one moment."""
 
-    def plan(self, ledger: Ledger, position: Position) -> SourcePlan:
+    def plan(self, ledger: Ledger, stored: Stored) -> SourcePlan:
         """Plan from it and from what the table recorded; of a table newer than the look, believe nothing parked."""
 
 

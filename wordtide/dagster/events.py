@@ -12,11 +12,11 @@ import dagster as dg
 from wordtide import __version__
 from wordtide.config import Stream
 from wordtide.core.model import Committed, FileSplit, KafkaSplit, SplitProof, Status
+from wordtide.core.position import FileCount, Offsets, Position, parse
 from wordtide.dagster.coverage import FIRST_TAG, LAST_TAG
 from wordtide.dagster.keys import receiver_key, source_key, word_counts_key
 from wordtide.dagster.labels import column_lineage
 from wordtide.dagster.versions import INITIAL, VERSION_TAG, Version
-from wordtide.sources.kafka.plan import position_of
 from wordtide.table.record import LedgerRow, SplitRecord
 from wordtide.table.scan import BatchTotal
 from wordtide.table.schema import STEPS
@@ -54,7 +54,7 @@ class Report:
         gaps: Offsets without a record.
         bytes: Bytes read.
         lag: Records or files that waited beyond it.
-        position: What the table had taken with it, as one line.
+        position: What the table had taken with it.
         splits: Offset ranges, files, or what is parked and why.
         engine: Where it was counted.
         seconds: Seconds per step, of several batches the mean.
@@ -71,7 +71,7 @@ class Report:
     gaps: int
     bytes: int
     lag: int | None = None
-    position: str | None = None
+    position: Position | None = None
     splits: tuple[Line, ...] = ()
     engine: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -199,7 +199,7 @@ def _joined(lines: Sequence[Line]) -> tuple[Line, ...]:
     return tuple(joined)
 
 
-def placed(reports: Sequence[Report], position: str | None) -> tuple[list[Report], str | None]:
+def placed(reports: Sequence[Report], position: Position | None) -> tuple[list[Report], Position | None]:
     """Return reports of all batches in a row with their positions, and the position before them.
 
     Args:
@@ -217,29 +217,20 @@ _STANDING = {Status.PARKED, Status.STALLED, Status.SETTLED, Status.PUT_AWAY, Sta
 """Batches that move no position."""
 
 
-def position_before(report: Report, position: str | None) -> str | None:
-    """Return what the table had taken before a batch, of what it had taken with it; None where that cannot be told."""
+def position_before(report: Report, position: Position | None) -> Position | None:
+    """Return what the table had taken before a batch, of what it had taken with it; None where nobody can know."""
     if not position or report.status in _STANDING:
         return position
     if report.status != Status.PUBLISHED:
         # An operator's decision may put positions anywhere.
         return None
-    offsets = offsets_of(position)
-    if offsets is None:
-        return f"{int(position.partition(' ')[0]) - len(report.splits)} files"
-    offsets |= {int(str(line["partition"]).rpartition("/")[2]): int(line["start"]) for line in report.splits}
-    return position_of(offsets)
+    if isinstance(position, FileCount):
+        return FileCount(position.count - len(report.splits))
+    begins = {int(str(line["partition"]).rpartition("/")[2]): int(line["start"]) for line in report.splits}
+    return position.with_next(begins)
 
 
-def offsets_of(position: str) -> dict[int, int] | None:
-    """Return the next offsets by partition that a topic's position says; None of anything else."""
-    pairs = [pair.partition(":") for pair in position.split()]
-    if not all(partition.isdecimal() and offset.isdecimal() for partition, _, offset in pairs):
-        return None
-    return {int(partition): int(offset) for partition, _, offset in pairs}
-
-
-def summarise(totals: Sequence[BatchTotal], position: str | None) -> Report:
+def summarise(totals: Sequence[BatchTotal], position: Position | None) -> Report:
     """Return one report for many batches of the past, from columns of the ledger, and the position after them."""
     published = any(total.status == Status.PUBLISHED for total in totals)
     return Report(
@@ -329,7 +320,9 @@ def shown_seconds(seconds: float) -> float:
     return round(seconds, 3)
 
 
-def next_version(known: Version | None, number: int, position: str | None, status: str = Status.PUBLISHED) -> Version:
+def next_version(
+    known: Version | None, number: int, position: Position | None, status: str = Status.PUBLISHED
+) -> Version:
     """Return the table's data version with a batch.
 
     Args:
@@ -341,7 +334,7 @@ def next_version(known: Version | None, number: int, position: str | None, statu
     return Version.of(data_version(known.whole if known else None, number, position, status), known)
 
 
-def data_version(known: str | None, number: int, position: str | None, status: str = Status.PUBLISHED) -> str:
+def data_version(known: str | None, number: int, position: Position | None, status: str = Status.PUBLISHED) -> str:
     """Return the table's data version: its position, and until that moves which batch corrected what was counted.
 
     Args:
@@ -354,12 +347,12 @@ def data_version(known: str | None, number: int, position: str | None, status: s
         return f"batch {number}"
     if status == Status.CORRECTION:
         return f"{position}{_CORRECTED}{number}"
-    return known if known is not None and position_in(known) == position else position
+    return known if known is not None and known.partition(_CORRECTED)[0] == str(position) else str(position)
 
 
-def position_in(version: str) -> str:
-    """Return the position that a data version of a table begins with."""
-    return version.partition(_CORRECTED)[0]
+def position_in(version: str) -> Position | None:
+    """Return the position that a data version of a table begins with, if it does."""
+    return parse(version.partition(_CORRECTED)[0])
 
 
 def input_tags(stream: Stream, source: SourceVersion) -> dict[str, str]:
@@ -374,7 +367,7 @@ def input_tags(stream: Stream, source: SourceVersion) -> dict[str, str]:
     }
 
 
-def source_version(known: str, before: str | None, position: str) -> str:
+def source_version(known: str, before: Position | None, position: Position) -> str:
     """Return what a source's version is, once a table has taken it up to a position.
 
     Streams may share a topic, and one of them is ahead. So its version only goes forward, each partition for itself:
@@ -386,20 +379,23 @@ def source_version(known: str, before: str | None, position: str) -> str:
         before: The table's own position when it was last told, if it ever was.
         position: And now.
     """
-    told, mine, was = offsets_of(known), offsets_of(position), offsets_of(before or "")
-    if not told or not mine or any(mine.get(partition, 0) < offset for partition, offset in (was or {}).items()):
-        return position
-    ahead = {partition: offset for partition, offset in mine.items() if offset > told.get(partition, 0)}
-    # Of a partition without a record only those know that saw it when they began.
-    return position_of(told | ahead) if ahead else known
+    told = parse(known)
+    if not told or not isinstance(told, Offsets) or not isinstance(position, Offsets):
+        return str(position)
+    if isinstance(before, Offsets) and position.is_behind(before):
+        return str(position)
+    joined = told.joined(position)
+    return known if joined == told else str(joined)
 
 
-def source_events(stream: Stream, version: Version, position: str, lag: int | None) -> list[dg.AssetMaterialization]:
+def source_events(
+    stream: Stream, version: Version, position: Position, lag: int | None
+) -> list[dg.AssetMaterialization]:
     """Return the events that tell Dagster a source's version, and how far a stream has taken it.
 
     What a receiver takes in gets one as well: it flows, and its asset must not look as if it never had.
     """
-    metadata: dict[str, Any] = {"taken": position, "taken_by": dg.MetadataValue.asset(word_counts_key(stream))}
+    metadata: dict[str, Any] = {"taken": str(position), "taken_by": dg.MetadataValue.asset(word_counts_key(stream))}
     metadata |= version.metadata
     if lag is not None:
         metadata["lag"] = lag

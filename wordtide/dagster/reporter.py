@@ -14,6 +14,7 @@ from deltalake.exceptions import DeltaError
 
 from wordtide.config import Stream
 from wordtide.core.model import Committed
+from wordtide.core.position import Position
 from wordtide.core.problems import WordtideError
 from wordtide.dagster.coverage import Reported, reported_by, unreported
 from wordtide.dagster.events import (
@@ -255,7 +256,7 @@ class Reporter:
         behind = position if told and told[0].first == older[-1] + 1 else None
         return [summarise([total for total in totals if total.batch in chosen], behind), *reports]
 
-    def _position_behind(self, first: Report | None, numbers: Sequence[int]) -> str | None:
+    def _position_behind(self, first: Report | None, numbers: Sequence[int]) -> Position | None:
         """Return what the table had taken with the last of some batches, where this run has seen that."""
         if first is not None:
             return position_before(first, first.position)

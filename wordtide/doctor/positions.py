@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wordtide.config import Stream
 from wordtide.core.model import KafkaSplit
-from wordtide.core.source import Position
+from wordtide.core.source import Stored
 from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.sources.kafka.damage import Answer, Outcome, answers_at
 from wordtide.sources.kafka.source import KafkaTopic, founding_at, identity_of
@@ -44,17 +44,17 @@ def read_at_position(stream: Stream, connection: KafkaConnection) -> AtPosition:
     topic = KafkaTopic(stream, connection)
     try:
         look = topic.look()
-        position: Position
+        stored: Stored
         if snapshot is not None:
-            ledger, position = snapshot.ledger, snapshot.position
+            ledger, stored = snapshot.ledger, snapshot.position
             if look.seen.identity != identity_of(ledger):
                 # Said by the topic's line.
                 return AtPosition()
         else:
             founding = founding_at(look.seen.identity, topic.starts(look.seen))
             starts = {one.app_id: one.after for one in founding.transactions}
-            ledger, position = Ledger("", identity=founding.identity), lambda app_id: starts.get(app_id)
-        plan = look.plan(ledger, position)
+            ledger, stored = Ledger("", identity=founding.identity), lambda app_id: starts.get(app_id)
+        plan = look.plan(ledger, stored)
         ranges = [split for split in plan.splits if isinstance(split, KafkaSplit)]
         answers = answers_at(topic.reader(0), ranges, READ_SECONDS, READ_BYTES) if ranges else {}
     finally:

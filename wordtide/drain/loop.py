@@ -15,6 +15,7 @@ from typing import Protocol
 
 from wordtide.config import EngineName, Stream
 from wordtide.core.model import Batch, Committed, Counted, Parked, Status
+from wordtide.core.position import Position
 from wordtide.core.problems import EnvironmentProblem, PlanAgain, SourceUnavailable, WordtideError
 from wordtide.core.source import Source, SourcePlan, SplitReader
 from wordtide.core.stalls import CONFIRM_SECONDS, Stalls, Standing
@@ -83,7 +84,7 @@ class Summary:
         stalled: What could not move at the last look and is recorded as stalled or was left out, each with why.
         left_out: What of a folder nobody takes, as one line.
         last: The last batch number of the table.
-        position: What the table has taken, as one line.
+        position: What the table has taken; None before the first look.
     """
 
     batches: int = 0
@@ -94,7 +95,7 @@ class Summary:
     stalled: list[str] = field(default_factory=list)
     left_out: str = ""
     last: int = -1
-    position: str = ""
+    position: Position | None = None
 
     def add(self, committed: Committed) -> None:
         """Take in one more batch."""

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wordtide.core.model import Batch, Counted, KafkaSplit, Parked, SplitProof, Transaction
+from wordtide.core.position import Offsets
 from wordtide.sources.kafka.plan import (
     KafkaPlan,
     Known,
@@ -19,7 +20,6 @@ from wordtide.sources.kafka.plan import (
     cut,
     fair_shares,
     plan_kafka,
-    position_of,
     shortened,
 )
 
@@ -182,7 +182,7 @@ def planned(**ranges: tuple[int, int]) -> Batch:
         Transaction(f"k/{split.partition}", None if split.partition == 2 else split.start, split.end)
         for split in splits
     )
-    position = position_of({7: 70, **{split.partition: split.end for split in splits}})
+    position = Offsets({7: 70, **{split.partition: split.end for split in splits}})
     number = Transaction("wordtide/batch", 3, 4)
     return Batch("s", 4, "a", datetime(2026, 1, 1, tzinfo=UTC), 3, splits, (number, *transactions), position=position)
 
@@ -198,7 +198,7 @@ def test_a_batch_that_ends_early_takes_what_was_read_and_leaves_out_partitions_w
     kept, proven = shortened(batch, counted(batch, 6, 5, 0))
     assert kept.splits == (KafkaSplit("news", 0, 0, 6),)
     assert kept.transactions == (batch.transactions[0], Transaction("k/0", 0, 6))
-    assert kept.position == "0:6 1:5 7:70"
+    assert str(kept.position) == "0:6 1:5 7:70"
     assert kept.backlog == 12
     assert [proof.split for proof in proven.proofs] == list(kept.splits)
 

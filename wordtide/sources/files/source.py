@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 from wordtide.config import Stream
 from wordtide.core.model import FileSplit, Founding, Parked, Split, SplitProof
+from wordtide.core.position import FileCount
 from wordtide.core.problems import DecisionRefused, TableRefused, WordtideError
 from wordtide.core.quarantine import NOTHING, Quarantine
-from wordtide.core.source import Position, SourcePlan, quarantine_of
+from wordtide.core.source import SourcePlan, Stored, quarantine_of
 from wordtide.core.text import Text
 from wordtide.sources.files.ages import Ages
 from wordtide.sources.files.archive import Elsewhere, PutAway
@@ -116,9 +117,9 @@ class LandingLook:
     seen: Survey
     at: float
 
-    def plan(self, ledger: Ledger, position: Position) -> SourcePlan:
+    def plan(self, ledger: Ledger, stored: Stored) -> SourcePlan:
         """See `Look`."""
-        del position  # files are their own position
+        del stored  # files are their own position
         return self.folder.plan(self.seen, self.at, ledger)
 
 
@@ -226,8 +227,8 @@ class LandingFolder:
             plan.backlog_files + unread - len(splits),
             plan.waiting + len(judged.young) + len(lost) - len(parked_now),
             plan.behind or (splits is not plan.splits and plan.backlog_files > 0),
-            f"{ledger.taken + len(splits)} files",
-            f"{ledger.taken} files",
+            FileCount(ledger.taken + len(splits)),
+            FileCount(ledger.taken),
             held=(*found.held, *closed_entries(seen.closed, self._names, self._skip, ledger)),
             bytes=plan.backlog_bytes,
             settled=judged.settled,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from wordtide.core.model import Batch, Counted, KafkaSplit, Parked, SplitProof, Transaction
+from wordtide.core.position import Offsets
 from wordtide.core.stalls import Held
 
 
@@ -226,28 +227,19 @@ def shortened(batch: Batch, counted: Counted) -> tuple[Batch, Counted]:
         splits=tuple(proof.split for proof in proofs),
         transactions=(numbered, *taken),
         backlog=batch.backlog + missing,
-        position=_moved(batch, reached),
+        position=_position(batch, reached),
     )
     return kept, replace(counted, proofs=tuple(proofs))
 
 
-def position_of(offsets: Mapping[int, int]) -> str:
-    """Return next offsets by partition as one line."""
-    return " ".join(f"{partition}:{offset}" for partition, offset in sorted(offsets.items()))
-
-
-def _moved(batch: Batch, read: Mapping[int, int]) -> str:
-    """Return a batch's position line as it is when only so much of each partition was read."""
-    places = (place.partition(":") for place in batch.position.split())
-    offsets = {int(partition): int(offset) for partition, _, offset in places}
+def _position(batch: Batch, read: Mapping[int, int]) -> Offsets:
+    """Return a batch's position as it is when only so much of each partition was read."""
+    assert isinstance(batch.position, Offsets)
+    reached: dict[int, int | None] = {}
     for split, transaction in zip(batch.splits, batch.transactions[1:], strict=True):
         assert isinstance(split, KafkaSplit)
-        after = read.get(split.partition, transaction.before)
-        if after is None:
-            offsets.pop(split.partition, None)
-        else:
-            offsets[split.partition] = after
-    return position_of(offsets)
+        reached[split.partition] = read.get(split.partition, transaction.before)
+    return batch.position.with_next(reached)
 
 
 def _other(now: TopicIdentity, founded: TopicIdentity) -> str:

@@ -19,14 +19,15 @@ from kafka.protocol.consumer.offsets import IsolationLevel, OffsetSpec
 
 from wordtide.config import Stream
 from wordtide.core.model import Decision, Founding, Halt, KafkaSplit, Mark, Parked, Split, Stop, Transaction
+from wordtide.core.position import Offsets
 from wordtide.core.problems import PlanAgain, SourceUnavailable, TableRefused
 from wordtide.core.quarantine import NOTHING
-from wordtide.core.source import Position, SourcePlan, quarantine_of
+from wordtide.core.source import SourcePlan, Stored, quarantine_of
 from wordtide.sources.files.read import CorruptFile, NotReady
 from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.sources.kafka.damage import Answer, SearchEnded, answer_at, bounded, find_damage, find_silence, parked
 from wordtide.sources.kafka.first_position import GroupOffsets
-from wordtide.sources.kafka.plan import Known, PartitionRange, TopicIdentity, TopicSnapshot, plan_kafka, position_of
+from wordtide.sources.kafka.plan import Known, PartitionRange, TopicIdentity, TopicSnapshot, plan_kafka
 from wordtide.sources.kafka.read import GapsFound, KafkaReader, ShortRead
 from wordtide.table.ledger import Ledger
 
@@ -142,9 +143,9 @@ class KafkaLook:
     topic: KafkaTopic
     seen: TopicSnapshot
 
-    def plan(self, ledger: Ledger, position: Position) -> SourcePlan:
+    def plan(self, ledger: Ledger, stored: Stored) -> SourcePlan:
         """See `Look`."""
-        return self.topic.plan(self.seen, ledger, position)
+        return self.topic.plan(self.seen, ledger, stored)
 
 
 class KafkaTopic:
@@ -370,12 +371,12 @@ class KafkaTopic:
             )
         return "compact" in str(policy["value"])
 
-    def plan(self, seen: TopicSnapshot, ledger: Ledger, position: Position) -> SourcePlan:
+    def plan(self, seen: TopicSnapshot, ledger: Ledger, stored: Stored) -> SourcePlan:
         """Plan the next batch from the topic's offsets and the table's positions."""
         founded = identity_of(ledger)
         self._refuse_other(seen.identity, founded)
-        stored = {p: position(founded.app_id(p)) for p in (*seen.partitions, *seen.silent)}
-        positions = {p: at for p, at in stored.items() if at is not None}
+        found = {p: stored(founded.app_id(p)) for p in (*seen.partitions, *seen.silent)}
+        positions = {p: at for p, at in found.items() if at is not None}
         self._forget(founded, ledger)
         now = time.monotonic()
         self._judges = not ledger.as_text
@@ -408,8 +409,8 @@ class KafkaTopic:
             plan.backlog,
             waiting=0,
             behind=plan.behind,
-            position=position_of({**positions, **{split.partition: split.end for split in plan.splits}}),
-            taken=position_of(positions),
+            position=Offsets({**positions, **{split.partition: split.end for split in plan.splits}}),
+            taken=Offsets(positions),
             held=plan.held,
         )
 
