@@ -73,6 +73,8 @@ def _print_lag(found: Sequence[StreamLag], *, whole: bool) -> None:
             note.append(f", {one.doubtful:,} doubtful", style="yellow")
         if one.stalled:
             note.append(f", {one.stalled:,} stalled", style="yellow")
+        if one.in_doubt:
+            note.append(f", {one.in_doubt:,} to be compared", style="yellow")
         if one.left_out:
             note.append(f", {one.left_out:,} left out", style="dim")
         table.add_row(
@@ -102,7 +104,7 @@ def _print_lag(found: Sequence[StreamLag], *, whole: bool) -> None:
     console.print(table)
     for one in found:
         # Sentences and names: below the table they are readable at 80 columns.
-        for why in filter(None, (one.stalled_why, one.left_out_why)):
+        for why in filter(None, (one.stalled_why, one.in_doubt_why, one.repeated_why, one.left_out_why)):
             console.print(Text.assemble((one.stream, "bold"), "  ", show.sentence(why)))
         if one.json_share is not None:
             click.echo(json_line(show.visible(one.stream).plain, one.json_share))

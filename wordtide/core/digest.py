@@ -57,6 +57,14 @@ class RangeDigest:
         return self._crc if self._at >= self._end else None
 
 
+def of(pieces: Iterable[bytes]) -> int:
+    """Return the CRC-32 of bytes that come in pieces."""
+    crc = 0
+    for piece in pieces:
+        crc = zlib.crc32(piece, crc)
+    return crc
+
+
 def combined(parts: Iterable[tuple[int, int]]) -> int:
     """Return the CRC-32 of parts that follow each other, from the (CRC-32, length in bytes) of each."""
     crc = 0

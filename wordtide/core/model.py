@@ -154,6 +154,7 @@ class SplitProof:
         sampled: Kafka values that were tried as JSON.
         json_objects: How many of those are JSON objects.
         stop: Why less than planned was read, if it was.
+        content_as: The path of another counted file of the same length and digest, if there is one.
     """
 
     split: Split
@@ -168,6 +169,7 @@ class SplitProof:
     sampled: int = field(default=0, compare=False)
     json_objects: int = field(default=0, compare=False)
     stop: Stop | None = None
+    content_as: str | None = field(default=None, compare=False)
 
 
 class Mark(StrEnum):

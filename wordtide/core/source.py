@@ -39,10 +39,11 @@ class SourcePlan:
         bytes: Of all complete files, the splits' included; 0 for a topic.
         settled: Files that were in doubt and are what was counted, to be recorded as such.
         away: Counted files that are out of the landing folder, to be recorded as put away.
-        doubtful: Files whose content has to be read before they are planned: `tidy` does that.
+        doubtful: Files whose content has to be read before they are planned, each with why: `tidy` does that.
         due: Monotonic seconds at which the first of the files that are too young may be complete.
         ripe: How many of them are not too young by their mtime and our clock: a run has only to see them once more.
         retried: The splits are files that are recorded as unreadable and tried again.
+        reread: Files recorded as unreadable are among those that `tidy` reads.
         left_out: What the glob of a folder wants and nobody takes.
     """
 
@@ -58,10 +59,11 @@ class SourcePlan:
     bytes: int = 0
     settled: tuple[Parked, ...] = ()
     away: tuple[Parked, ...] = ()
-    doubtful: int = 0
+    doubtful: tuple[str, ...] = ()
     due: float | None = None
     ripe: int = 0
     retried: bool = False
+    reread: bool = False
     left_out: LeftOut = NOTHING_LEFT_OUT
 
     @property

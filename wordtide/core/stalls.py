@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from wordtide.core.model import FileSplit, Parked, Split
@@ -96,7 +96,7 @@ class Stalls:
             if (not one.recorded or one.changed) and now - began >= limit:
                 since = clock - timedelta(seconds=now - began)
                 reason = f"{one.parked.reason}, since {since:%Y-%m-%d %H:%M:%S} UTC"
-                due.append(Parked(one.parked.what, reason, one.parked.split))
+                due.append(replace(one.parked, reason=reason))
         return tuple(due)
 
 

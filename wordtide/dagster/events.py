@@ -135,7 +135,8 @@ def _proved(proof: SplitProof) -> Line:
     split = proof.split
     if isinstance(split, KafkaSplit):
         return {"partition": split.what, "start": split.start, "end": split.end, "records": proof.records}
-    return _file(split, proof.lines)
+    alike = {"same_content_as": proof.content_as} if proof.content_as is not None else {}
+    return {**_file(split, proof.lines), **alike}
 
 
 def _file(split: FileSplit, lines: int) -> Line:

@@ -8,6 +8,7 @@ from wordtide.config import Stream
 from wordtide.core.model import FileSplit, Split
 from wordtide.doctor.findings import Finding, Line, bad
 from wordtide.sources.files.names import Verdict, names_of
+from wordtide.sources.files.source import LandingFolder
 from wordtide.status.lag import lines_of
 from wordtide.storage import HdfsAddress, PathProblem, Storage, Survey
 from wordtide.table.ledger import Ledger
@@ -50,7 +51,8 @@ def landed_files(line: Line, stream: Stream, storage: Storage, hdfs: HdfsAddress
     ledger = snapshot.ledger if snapshot is not None else Ledger("")
     source = open_source(stream, hdfs=hdfs)
     try:
-        plan = source.look().plan(ledger, lambda _app_id: None)
+        assert isinstance(source, LandingFolder)
+        plan = source.examine(ledger)
     finally:
         source.close()
     tried = dict(_tried(storage, plan.splits))
@@ -61,6 +63,10 @@ def landed_files(line: Line, stream: Stream, storage: Storage, hdfs: HdfsAddress
         noun = "1 file or folder" if len(found) == 1 else f"{len(found):,} files or folders"
         do = f"make it readable to have it counted, or leave it out: wordtide resolve {stream.name} WHAT --as skip"
         yield bad(line, f"{noun} cannot be read, the rest is counted: {lines_of(list(found.values()))}", do)
+    if plan.doubtful:
+        noun = "1 file" if len(plan.doubtful) == 1 else f"{len(plan.doubtful):,} files"
+        do = "the next drain compares the content with what was counted; other content is parked"
+        yield bad(line, f"{noun} in doubt: {lines_of(plan.doubtful)}", do, stops=False)
     if plan.left_out:
         yield bad(line, plan.left_out.line, "rename complete files; delete abandoned ones", stops=False)
 

@@ -30,6 +30,7 @@ from wordtide.table.commit import Snapshot, SnapshotGone, WordCounts
 from wordtide.table.files import utc_now
 from wordtide.table.ledger import Ledger
 from wordtide.table.maintain import compact_if_needed
+from wordtide.table.repeats import repeats_line, with_repeats
 from wordtide.table.upkeep import Upkeep
 
 log = logging.getLogger("wordtide")
@@ -302,6 +303,7 @@ class Drain:
         except (CorruptFile, NotReady, ShortRead, GapsFound) as problem:
             self._source.reject(problem)
             raise PlanAgain(str(problem)) from problem
+        counted = with_repeats(counted, snapshot.ledger) if counted is not None else None
         reached(Step.COMMIT)
         committed = self._table.commit(snapshot, batch, counted, self._run_id)
         reached(Step.REPORT)
@@ -309,6 +311,8 @@ class Drain:
         summary.position = batch.position
         self._parked_last = bool(parked)
         self._ledger_only_last = batch.status in {Status.SETTLED, Status.PUT_AWAY}
+        if counted is not None and (repeats := repeats_line(counted)) is not None:
+            log.warning("stream %s: batch %d: %s", self._stream.name, batch.number, repeats)
         self._on_commit(committed)
         self._compact()
         return plan, committed

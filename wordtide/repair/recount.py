@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -31,11 +31,12 @@ from wordtide.core.source import Source
 from wordtide.counting.accumulate import RESULT_SCHEMA, Accumulator
 from wordtide.counting.local import Target, count_splits
 from wordtide.drain.loop import FUTURE_SECONDS
+from wordtide.repair.moves import entries_that_free, names_in_time, paths_of
 from wordtide.sources.files.source import LandingFolder
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.files import utc_now, write_counts
 from wordtide.table.ledger import Ledger
-from wordtide.table.record import LedgerRow, SplitRecord
+from wordtide.table.record import LedgerEntry, LedgerRow, SplitRecord
 from wordtide.table.scan import Scan, batches_in, counts_in
 from wordtide.table.splits import paths_freed_by, split_of
 
@@ -129,6 +130,7 @@ def recount(
     *,
     whole: bool = False,
     as_text: str | None = None,
+    in_place: str | None = None,
 ) -> Difference:
     """Read a batch's splits again and compare.
 
@@ -139,6 +141,7 @@ def recount(
         published: The batch.
         whole: Put nothing aside: what had been is counted as well.
         as_text: A file that is text from now on, whatever it begins with.
+        in_place: A file that is under its path, whatever became of others that had it.
 
     Raises:
         DecisionRefused: A file is gone, or offsets are no longer held. Nothing was changed.
@@ -146,7 +149,10 @@ def recount(
     """
     if 0 <= published.number < snapshot.ledger.identity_since:
         raise DecisionRefused(f"batch {published.number} was read from a topic that is gone; nothing was changed")
-    splits = _as_they_are(source, snapshot.ledger, published, freed_paths(snapshot.handle, published.splits), as_text)
+    freed = freed_paths(snapshot.handle, published.splits)
+    if in_place is not None:
+        freed.pop(in_place, None)
+    splits = _as_they_are(source, snapshot.ledger, published, freed, as_text)
     # A file that was replaced since may well be younger than the batch.
     latest = published.planned_at.timestamp() if splits == published.splits else time.time()
     reader = source.reader(int((latest + FUTURE_SECONDS) * 1000), whole=whole)
@@ -231,13 +237,25 @@ def recount_file(stream: Stream, source: Source, snapshot: Snapshot, what: str, 
     assert waiting is not None
     assert isinstance(waiting.split, FileSplit)
     # Of a name that is used again and again, those before were other files, and stay counted.
-    since = freed_paths(snapshot.handle, (waiting.split,)).get(what, -1)
-    held = find_published(
-        snapshot.handle, lambda row: row.batch > since and any(record.path == what for record in row.splits)
-    )
+    names = names_in_time(snapshot.handle, what)
+
+    def held_it(entry: LedgerEntry) -> bool:
+        return not paths_of(names, entry.batch).isdisjoint(record.path for record in entry.splits)
+
+    held = find_published(snapshot.handle, held_it)
     if held:
-        return recount(stream, source, snapshot, held[-1], as_text=text)
+        published = _renamed(held[-1], paths_of(names, held[-1].number), what)
+        return recount(stream, source, snapshot, published, as_text=text, in_place=what)
     return recount(stream, source, snapshot, Published(-1, (), utc_now(), (waiting.split,)), as_text=text)
+
+
+def _renamed(published: Published, paths: Collection[str], path: str) -> Published:
+    """Return a batch as if a file in it had had its present path then."""
+    splits = (
+        replace(split, path=path, freed=False) if isinstance(split, FileSplit) and split.path in paths else split
+        for split in published.splits
+    )
+    return replace(published, splits=tuple(splits))
 
 
 def freed_paths(handle: DeltaTable, splits: Iterable[Split]) -> dict[str, int]:
@@ -246,8 +264,7 @@ def freed_paths(handle: DeltaTable, splits: Iterable[Split]) -> dict[str, int]:
     freed: dict[str, int] = {}
     if not paths:
         return freed
-    frees = ds.field("status").isin([Status.PUT_AWAY.value, Status.SETTLED.value])
-    for entry in Scan(handle).entries(batches_in() & frees):
+    for entry in entries_that_free(handle):
         for path in paths_freed_by(entry):
             if path in paths:
                 freed[path] = max(entry.batch, freed.get(path, -1))
@@ -262,8 +279,11 @@ def _as_they_are(
     if not isinstance(source, LandingFolder):
         return splits
 
+    # Files are as the last correction found them; those that were freed before it are marked in it.
+    counted = max((published.number, *published.corrections))
+
     def gone(file: FileSplit) -> bool:
-        return 0 <= published.number < freed.get(file.path, -1)
+        return file.freed or 0 <= counted < freed.get(file.path, -1)
 
     files = (source.as_it_is(split, ledger, freed=gone(split)) for split in splits if isinstance(split, FileSplit))
     return tuple(replace(file, as_text=file.as_text or file.path == as_text) for file in files)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 from wordtide.config import Stream
-from wordtide.core.model import Batch, Committed, Decision, KafkaSplit, Status, Verdict
+from wordtide.core.model import Batch, Committed, Decision, FileSplit, KafkaSplit, Status, Verdict
 from wordtide.core.problems import DecisionRefused, PlanAgain, SourceUnavailable
 from wordtide.core.source import Source
 from wordtide.repair.decisions import Resolution, resolve_as_text, resolve_file, resolve_partition, resolve_topic
@@ -42,9 +43,15 @@ def resolve(stream: Stream, source: Source, table: WordCounts, what: str, decisi
         difference = recount_file(stream, source, snapshot, what, as_text=decision.verdict is Verdict.TEXT)
         return until_committed(lambda: publish(table, source, difference, decision))
 
+    # Once, and before any attempt: a large file takes a while.
+    skipped = _skipped(source, _waiting(existing(table), stream, what), decision.verdict)
+
     def attempt() -> Committed:
         snapshot = existing(table)
-        resolution = _resolution(source, snapshot, _waiting(snapshot, stream, what), decision.verdict)
+        waiting = _waiting(snapshot, stream, what)
+        if skipped is not None and waiting.split == skipped:
+            waiting = replace(waiting, split=skipped)
+        resolution = _resolution(source, snapshot, waiting, decision.verdict)
         batch = Batch(
             stream.name,
             snapshot.next_batch,
@@ -61,6 +68,13 @@ def resolve(stream: Stream, source: Source, table: WordCounts, what: str, decisi
         return table.commit(snapshot, batch, None, decision.who)
 
     return until_committed(attempt)
+
+
+def _skipped(source: Source, waiting: ParkedSince, verdict: Verdict) -> FileSplit | None:
+    """Return a file that is to be skipped with what its content is known by: touched or moved, it is still skipped."""
+    if verdict is Verdict.SKIP and isinstance(source, LandingFolder) and isinstance(waiting.split, FileSplit):
+        return source.with_content(waiting.split)
+    return None
 
 
 def _waiting(snapshot: Snapshot, stream: Stream, what: str) -> ParkedSince:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -18,6 +19,7 @@ from wordtide.core.retries import Retries
 from wordtide.core.source import Source, SourcePlan
 from wordtide.core.stalls import Standing
 from wordtide.receivers.flume_journal import doubts_of
+from wordtide.sources.files.source import LandingFolder
 from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.sources.kafka.plan import TopicSnapshot
 from wordtide.sources.kafka.source import KafkaTopic, identity_of
@@ -95,10 +97,11 @@ def look(
 def _worth_a_run(uri: str, plan: SourcePlan) -> bool:
     """Return whether a run has something to do now."""
     now = time.monotonic()
-    retry = plan.retried and _retries.due(uri, now)
+    again = plan.retried or plan.reread
+    retry = again and _retries.due(uri, now)
     if retry:
         _retries.failed(uri, now)
-    elif not plan.retried:
+    elif not again:
         _retries.waits.pop(uri, None)
     # What is held is watched by a run, which records it if it lasts. What looks complete needs a run's second look.
     unrecorded = any(not one.recorded or one.changed for one in plan.held)
@@ -136,6 +139,10 @@ class StreamLag:
         doubtful: Landed lines that a Flume agent may have sent twice; None: no Flume receiver lands here.
         stalled: How many files or folders cannot be read at this moment; they are tried again by themselves.
         stalled_why: Some of them, each with why; null without any.
+        in_doubt: How many files may not be what was counted, or may be that under another name: a drain compares them.
+        in_doubt_why: Some of them, each with why; null without any.
+        repeated: How many counted files have length and digest of one that was counted before; both are counted.
+        repeated_why: Some of them, each with the other; null without any.
         left_out: How many files of a folder are left out by their names, or are no files.
         left_out_since: Modification time of the oldest of them (UTC); null without any.
         left_out_why: Which, for a person; null without any.
@@ -158,6 +165,10 @@ class StreamLag:
     doubtful: int | None = None
     stalled: int = 0
     stalled_why: str | None = None
+    in_doubt: int = 0
+    in_doubt_why: str | None = None
+    repeated: int = 0
+    repeated_why: str | None = None
     left_out: int = 0
     left_out_since: datetime | None = None
     left_out_why: str | None = None
@@ -191,7 +202,7 @@ def _unmoved(handle: DeltaTable, ledger: Ledger, stalled: ParkedSince) -> bool:
     if isinstance(stalled.split, KafkaSplit):
         app_id = identity_of(ledger).app_id(stalled.split.partition)
         return handle.transaction_version(app_id) == stalled.split.start
-    return stalled.what not in ledger.files
+    return stalled.what not in ledger.files or stalled.may_be is not None
 
 
 def seen_stalled(stream: Stream, handle: DeltaTable, ledger: Ledger) -> list[ParkedSince]:
@@ -242,7 +253,11 @@ def lag_of(stream: Stream, source: Source, handle: DeltaTable | None, ledger: Le
     """Return what an open source holds beyond a table and its ledger, None where there is no table yet."""
     if isinstance(source, KafkaTopic):
         return _topic_lag(stream, source, handle, ledger)
-    plan = source.look().plan(ledger or Ledger(""), lambda _app_id: None)
+    known = ledger or Ledger("")
+    if isinstance(source, LandingFolder):
+        plan = source.examine(known)
+    else:
+        plan = source.look().plan(known, lambda _app_id: None)
     lag = len(plan.splits) + plan.backlog + plan.waiting
     taken = ledger.taken if ledger else 0
     out = plan.left_out
@@ -258,10 +273,23 @@ def lag_of(stream: Stream, source: Source, handle: DeltaTable | None, ledger: Le
         parked=len(ledger.parked) if ledger else 0,
         stalled=len(plan.held),
         stalled_why=lines_of([one.line for one in plan.held]) or None,
+        in_doubt=len(plan.doubtful),
+        in_doubt_why=lines_of(plan.doubtful) or None,
+        repeated=len(known.repeats),
+        repeated_why=_repeats(known.repeats),
         left_out=out.files + out.odds,
         left_out_since=out.since,
         left_out_why=out.line or None,
     )
+
+
+def _repeats(repeats: dict[str, str]) -> str | None:
+    """Return the latest of the files that were counted with the content of another one, for a person."""
+    latest = [f"{path} as {repeats[path]}" for path in islice(reversed(repeats), _SHOWN_REASONS)]
+    if not latest:
+        return None
+    more = f" (and {len(repeats) - len(latest):,} more)" if len(repeats) > len(latest) else ""
+    return f"counted with length and checksum of another counted file: {'; '.join(latest)}{more}"
 
 
 def lines_of(reasons: Sequence[str]) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 
-from wordtide.core.model import FileSplit, Mark, Split, Status, Taken
-from wordtide.table.nodes import NodeIndex
+from wordtide.core.model import MARK_SHIFT, FileSplit, Mark, Split, Status, Taken
+from wordtide.storage import fileid
+from wordtide.table.nodes import NO_KEY, KeyIndex
 from wordtide.table.record import LedgerEntry, SplitRecord
-from wordtide.table.splits import FREED, is_marked, paths_freed_by, split_of, taken_of
+from wordtide.table.splits import CONTENT_AS, FREED, MAY_BE, STALLED_AS, is_marked, paths_freed_by, split_of, taken_of
 
 STAGED_KEPT = 10_000
 """Of so many folders of files put away it is remembered that they were recorded: a crash leaves one, or a few."""
@@ -25,6 +26,8 @@ class ParkedSince:
     Attributes:
         split: The range or file identity that the ledger recorded, if any.
         not_text: Whether it waits because its values are no text.
+        may_be: The path under which the file was counted, if it is the one of the split's digest, which nobody can
+            compare yet.
     """
 
     what: str
@@ -32,6 +35,7 @@ class ParkedSince:
     since: datetime
     split: Split | None = None
     not_text: bool = False
+    may_be: str | None = None
 
 
 @dataclass(slots=True)
@@ -51,6 +55,7 @@ class Ledger:
             the newest `STAGED_KEPT`.
         links: Which of them are further names of a file that was counted under another one.
         skipped: Which of them were never counted: an operator left them out.
+        repeats: Which of them had length and digest of another one when they were counted, and that one's path.
         parked: What waits for a decision, by name.
         stalled: What was recorded as stalled last, by name. Whether it still is depends on the position.
         as_text: Whether an operator said that the topic's values are text, whatever they look like.
@@ -70,7 +75,9 @@ class Ledger:
     parked: dict[str, ParkedSince] = field(default_factory=dict)
     stalled: dict[str, ParkedSince] = field(default_factory=dict)
     as_text: bool = False
-    _nodes: NodeIndex | None = field(default=None, compare=False, repr=False)
+    repeats: dict[str, str] = field(default_factory=dict)
+    _nodes: KeyIndex | None = field(default=None, compare=False, repr=False)
+    _contents: KeyIndex | None = field(default=None, compare=False, repr=False)
 
     @property
     def of_topic(self) -> bool:
@@ -80,7 +87,16 @@ class Ledger:
     @property
     def taken(self) -> int:
         """How many files were taken, those put away included."""
-        return len(self.files) + self.away - len(self.links)
+        return len(self.files) + self.away - len(self.links) + len(self.unproven)
+
+    @property
+    def unproven(self) -> dict[str, tuple[str, Taken]]:
+        """By path, the files that cannot be read and may have been counted: the path they had then, and the entry."""
+        return {
+            what: (one.may_be, Taken.of(one.split.length, one.split.mtime, one.split.file_id, one.split.digest))
+            for what, one in self.stalled.items()
+            if one.may_be is not None and isinstance(one.split, FileSplit)
+        }
 
     def with_nodes(self, numbers: Collection[int]) -> list[tuple[str, Taken]]:
         """Return path and entry of the files taken that have the node of one of these ids."""
@@ -88,8 +104,16 @@ class Ledger:
             return []
         if self._nodes is None:
             # Only now: looks that find nothing new never ask, and neither do topics.
-            self._nodes = NodeIndex((path, taken.file_id) for path, taken in self.files.items())
-        return [(path, self.files[path]) for path in self._nodes.find(numbers) if path in self.files]
+            self._nodes = KeyIndex((path, fileid.node(taken.file_id)) for path, taken in self.files.items())
+        found = self._nodes.find([fileid.node(number) for number in numbers])
+        return [(path, self.files[path]) for path in found if path in self.files]
+
+    def with_contents(self, contents: Collection[tuple[int, int]]) -> list[tuple[str, Taken]]:
+        """Return path and entry of the files taken that had one of these (length, digest)."""
+        if self._contents is None:
+            self._contents = KeyIndex((path, _content(taken)) for path, taken in self.files.items())
+        found = self._contents.find([_content(Taken.of(length, 0, 0, digest)) for length, digest in contents])
+        return [(path, self.files[path]) for path in found if path in self.files]
 
     def forget(self) -> None:
         """Be as new, so that the next look reads all rows: what is half taken in must never be caught up."""
@@ -138,18 +162,21 @@ class Ledger:
             self.files.pop(path, None)
             self.skipped.discard(path)
             self.links.discard(path)
+            self.repeats.pop(path, None)
 
     def _wait_for(self, entry: LedgerEntry) -> None:
+        self._free(paths_freed_by(entry))
         for record in entry.splits:
             name = record.name
             not_text = entry.status == Status.PARKED and is_marked(record, Mark.NOT_TEXT)
-            waiting = ParkedSince(name, record.reason or "", entry.committed_at, split_of(record), not_text)
+            may_be = record.detail.get(MAY_BE)
+            if record.path is not None:
+                self.stalled.pop(record.detail.get(STALLED_AS, name), None)
+            waiting = ParkedSince(name, record.reason or "", entry.committed_at, split_of(record), not_text, may_be)
             if entry.status == Status.STALLED:
                 self.stalled[name] = waiting
                 continue
             self.parked[name] = waiting
-            if record.path is not None:
-                self.stalled.pop(name, None)
 
     def _take(self, entry: LedgerEntry) -> None:
         freed = paths_freed_by(entry)
@@ -170,9 +197,15 @@ class Ledger:
         # What it waited for before is over. Of a partition the position says so; a file is taken, or it is not.
         self.parked.pop(path, None)
         self.stalled.pop(path, None)
+        self.stalled.pop(detail.get(STALLED_AS, path), None)
         taken = self.files[path] = taken_of(record)
         if self._nodes is not None:
-            self._nodes.add(path, taken.file_id)
+            self._nodes.add(path, fileid.node(taken.file_id))
+        if self._contents is not None:
+            self._contents.add(path, _content(taken))
+        self.repeats.pop(path, None)
+        if status == Status.PUBLISHED and CONTENT_AS in detail:
+            self.repeats[path] = detail[CONTENT_AS]
         origin = detail.get("moved_from")
         settled = status == Status.SETTLED
         linked = settled and ("same_as" in detail or origin in links or (origin is None and path in self.links))
@@ -184,6 +217,16 @@ class Ledger:
             )
         )
         (self.skipped.add if left_out else self.skipped.discard)(path)
+
+
+_DIGEST_KNOWN = (1 << MARK_SHIFT) - 1
+
+
+def _content(taken: Taken) -> int:
+    """Return what an index knows a content by; empty files are all alike."""
+    # By place, not by name, and of the mark only its last bits: this runs for each file of a ledger once a run.
+    digest = taken[2] & _DIGEST_KNOWN
+    return (digest >> 1) << 32 | taken[0] & 0xFFFFFFFF if digest & 1 and taken[0] else NO_KEY
 
 
 _DECIDED = frozenset({Status.RESOLVED, Status.CORRECTION, Status.SETTLED})

@@ -12,6 +12,12 @@ from wordtide.table.record import NO_DETAIL, LedgerEntry, SplitRecord
 
 FREED = "freed"
 """Says of a file that was counted again that its path is not its own any more."""
+MAY_BE = "may_be"
+"""Says of a file that cannot be read under which path it was counted, if it is that one; the path is free from then."""
+STALLED_AS = "stalled_as"
+"""Says of such a file under which path that was recorded before."""
+CONTENT_AS = "content_as"
+"""Says of a counted file which other one has its length and digest; both are counted."""
 
 
 def split_of(record: SplitRecord) -> Split | None:
@@ -27,6 +33,7 @@ def split_of(record: SplitRecord) -> Split | None:
             as_text=is_marked(record, Mark.AS_TEXT),
             file_id=taken.file_id,
             digest=taken.digest,
+            freed=FREED in record.detail,
         )
     if record.topic is None or record.partition is None or record.start is None or record.end is None:
         return None
@@ -53,12 +60,15 @@ def paths_freed_by(entry: LedgerEntry) -> list[str]:
         case Status.SETTLED:
             origins = (record.detail.get("moved_from") for record in entry.splits)
             return [path for path in origins if path is not None]
+        case Status.STALLED:
+            details = [record.detail for record in entry.splits]
+            return [detail[MAY_BE] for detail in details if MAY_BE in detail and STALLED_AS not in detail]
     return []
 
 
 def paths_named_by(entry: LedgerEntry) -> set[str]:
     """Return all paths that a ledger row says something of."""
-    others = (record.detail.get(key) for record in entry.splits for key in ("moved_from", "same_as"))
+    others = (record.detail.get(key) for record in entry.splits for key in ("moved_from", "same_as", MAY_BE))
     return {path for path in (*(record.path for record in entry.splits), *others) if path is not None}
 
 
@@ -126,5 +136,6 @@ def _record(split: Split, proof: SplitProof | None, reason: str | None, detail: 
 def _detail(proof: SplitProof, some_json: bool) -> dict[str, Any]:
     if isinstance(proof.split, FileSplit):
         said = {Mark.AS_TEXT.value: proof.split.as_text, FREED: proof.split.freed}
-        return {name: True for name, holds in said.items() if holds}
+        alike = {CONTENT_AS: proof.content_as} if proof.content_as is not None else {}
+        return {name: True for name, holds in said.items() if holds} | alike
     return {"sampled": proof.sampled, "json_objects": proof.json_objects} if some_json else {}

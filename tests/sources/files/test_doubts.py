@@ -237,7 +237,7 @@ def test_a_file_counted_without_a_digest_is_parked_as_ever_and_its_reason_says_w
         max_bytes=99,
         under_construction=lambda _path: False,
     )
-    assert doubts.open == 0
+    assert not doubts.open
     assert "without a digest (skipped, or counted by an older Wordtide)" in plan.parked[0].reason
 
 
@@ -259,7 +259,7 @@ def test_a_large_file_in_doubt_is_read_a_stretch_at_a_time(place: Place, local: 
         assert doubts.read(300_000)
         stretches += 1
     assert stretches == 4
-    assert doubts.open == 0
+    assert not doubts.open
 
 
 def test_where_files_are_numbered_anew_again_and_again_they_are_not_read_for_ever(place: Place, local: Stream) -> None:

@@ -15,13 +15,13 @@ any other is compared again.
 from __future__ import annotations
 
 import uuid
-import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 
+from wordtide.core import digest
 from wordtide.core.model import FileSplit, Taken
 from wordtide.core.problems import EnvironmentProblem, WordtideError
 from wordtide.sources.files.file_ids import id_of
@@ -236,13 +236,7 @@ class PutAway:
         if known.file_id and id_of(self.storage, found) == known.file_id:
             # The whole id, so on HDFS alone, where renaming keeps it and no other file ever gets it.
             return True
-        return self._digest(staged, found.length) == known.digest
-
-    def _digest(self, staged: str, length: int) -> int:
-        crc = 0
-        for piece in self.storage.read_range(staged, 0, length):
-            crc = zlib.crc32(piece, crc)
-        return crc
+        return digest.of(self.storage.read_range(staged, 0, found.length)) == known.digest
 
     def _into_archive(self, staged: str, target: str) -> None:
         self.storage.mkdirs(target.rpartition("/")[0])

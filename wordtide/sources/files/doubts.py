@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from wordtide.core.model import Parked, Taken
+from wordtide.core.model import Parked
 from wordtide.core.problems import WordtideError
+from wordtide.core.retries import Retries
+from wordtide.core.stalls import CONFIRM_SECONDS, Held
 from wordtide.sources.files.complete import Stillness
 from wordtide.sources.files.identity import (
+    Candidate,
     Doubt,
     Found,
     Unreadable,
-    doubt_of,
+    decided,
+    doubts_of,
     first_names,
     in_order,
-    namesake,
     replaced,
     settled,
 )
+from wordtide.sources.files.unreadable import LONGEST_PAUSE_SECONDS, held_link, held_unproven
 from wordtide.storage import FileInfo, PathProblem, Readable, fileid
 from wordtide.table.ledger import Ledger
 
@@ -41,6 +46,7 @@ class Judged:
         replaced: Of those planned, which have other content than their identity says, and why.
         young: In doubt, and not read yet because they may still be written to.
         needed: Paths of counted files that a further name of theirs, not settled yet, is known by: they stay.
+        held: Those that cannot be compared at this moment with what they may be, and further names of what waits.
     """
 
     files: Sequence[FileInfo]
@@ -48,6 +54,7 @@ class Judged:
     replaced: Mapping[str, str]
     young: tuple[FileInfo, ...]
     needed: frozenset[str]
+    held: tuple[Held, ...] = ()
 
 
 class Doubts:
@@ -55,10 +62,13 @@ class Doubts:
 
     Args:
         storage: Where they are.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, storage: Readable) -> None:
+    def __init__(self, storage: Readable, clock: Callable[[], float] = time.monotonic) -> None:
         self._storage = storage
+        self._clock = clock
+        self._retries = Retries(CONFIRM_SECONDS, LONGEST_PAUSE_SECONDS)
         self._found: dict[FileInfo, Found] = {}
         self._open: dict[FileInfo, Doubt] = {}
         self._partial: dict[FileInfo, tuple[int, int]] = {}
@@ -66,9 +76,9 @@ class Doubts:
         self._dispelled: Counter[str] = Counter()
 
     @property
-    def open(self) -> int:
-        """How many files wait for being read, as far as the last listing goes."""
-        return len(self._open)
+    def open(self) -> Collection[Doubt]:
+        """The doubts about files that wait for being read, as far as the last listing goes."""
+        return self._open.values()
 
     def judge(self, news: Sequence[FileInfo], seen: Sequence[FileInfo], ledger: Ledger, stillness: Stillness) -> Judged:
         """Divide the files of a listing by what is known of them.
@@ -79,17 +89,19 @@ class Doubts:
             ledger: What was taken.
             stillness: Decides which files are complete; the others are planned unread.
         """
-        links = first_names(news, ledger.files)
-        every, planned = self._doubts(news, links, ledger)
+        links = first_names(news, ledger.files, ledger.parked)
+        several, planned = self._doubts(news, links, ledger)
+        every = [decided(doubts, self._found.get(doubts[0].file)) for doubts in several]
         # What may have moved frees its path: what is there now has to wait for that.
-        held = {doubt.name for doubt in every if doubt.of_another}
+        held = {doubt.origin for doubt in every if doubt.origin is not None}
         needed = frozenset(links.values()) | held
         doubts = [doubt for doubt in every if stillness.takes(doubt.file)]
         self._keep_only(doubts)
         listed = {file.path: file for file in seen if file.path in held} if held else {}
         settlements: dict[str, tuple[Doubt, Parked]] = {}
-        pending = {doubt.name for doubt in every if doubt.of_another and doubt.file not in self._found}
+        pending = {doubt.origin for doubt in every if doubt.origin is not None and not self._is_compared(doubt)}
         reasons: dict[str, str] = {}
+        unproven: list[Held] = []
         for doubt in doubts:
             found = self._found.get(doubt.file)
             original = listed.get(doubt.name)
@@ -97,6 +109,10 @@ class Doubts:
             settlement = settled(doubt, found, still_there=there)
             if settlement is not None:
                 settlements[doubt.file.path] = doubt, settlement
+            elif doubt.of_another and not self._is_compared(doubt):
+                # Whatever its path is recorded as: it is not known to be another file yet, so it is not counted.
+                one = held_unproven(doubt, found, ledger, still_there=there)
+                unproven += [one] if one is not None else []
             elif found is None:
                 continue
             else:
@@ -105,42 +121,57 @@ class Doubts:
                 reason = None if doubt.of_another else replaced(doubt, found)
                 if reason is not None:
                     reasons[doubt.file.path] = reason
+        waiting_links = (held_link(file, links.get(file.path), ledger) for file in news) if links else ()
         return Judged(
             [file for file in planned if file.path not in held],
             tuple(settlement for _, settlement in in_order(settlements, pending)),
             reasons,
             young=tuple(doubt.file for doubt in every if not stillness.takes(doubt.file)),
             needed=needed,
+            held=(*unproven, *filter(None, waiting_links)),
         )
+
+    def _is_compared(self, doubt: Doubt) -> bool:
+        """Return whether it is known what the file is: it was read, and could be."""
+        found = self._found.get(doubt.file)
+        return found is not None and not isinstance(found, Unreadable)
 
     def _doubts(
         self, news: Sequence[FileInfo], links: Mapping[str, str], ledger: Ledger
-    ) -> tuple[list[Doubt], list[FileInfo]]:
-        """Return the doubts, and the files that there is none about. A link waits for its first name."""
-        alike: dict[int, list[tuple[str, Taken]]] = {}
+    ) -> tuple[list[list[Doubt]], list[FileInfo]]:
+        """Return the doubts about each file, and the files without any. A link waits for its first name."""
+        alike: dict[int, list[Candidate]] = {}
         for path, taken in ledger.with_nodes([file.file_id for file in news]):
-            alike.setdefault(fileid.node(taken.file_id), []).append((path, taken))
-        doubts: list[Doubt] = []
+            alike.setdefault(fileid.node(taken.file_id), []).append(Candidate(path, taken, path in ledger.skipped))
+        for what, (origin, taken) in ledger.unproven.items():
+            alike.setdefault(fileid.node(taken.file_id), []).append(Candidate(origin, taken, stalled_as=what))
+        several: list[list[Doubt]] = []
         planned: list[FileInfo] = []
         for file in news:
             if file.path in links or file.path in ledger.parked:
                 continue
-            known = ledger.files.get(file.path)
-            doubt = doubt_of(file, known)
-            if doubt is not None and doubt.of_id_alone and self._dispelled[file.path] >= UNSTABLE_AFTER:
+            candidates = alike.get(fileid.node(file.file_id), ()) if alike else ()
+            skipped = file.path in ledger.skipped
+            doubts = doubts_of(file, ledger.files.get(file.path), candidates, skipped=skipped)
+            if doubts and doubts[0].of_id_alone and self._dispelled[file.path] >= UNSTABLE_AFTER:
                 continue
-            if doubt is None and alike:
-                doubt = namesake(file, alike.get(fileid.node(file.file_id), ()))
-            if doubt is None:
-                planned.append(file)
+            if doubts:
+                several.append(doubts)
             else:
-                doubts.append(doubt)
-        return doubts, planned
+                planned.append(file)
+        return several, planned
 
     def _keep_only(self, doubts: Sequence[Doubt]) -> None:
         """Forget what was found of files that are others by now, and line up those that nothing is known of."""
         by_file = {doubt.file: doubt for doubt in doubts}
-        self._found = {file: found for file, found in self._found.items() if file in by_file}
+        now = self._clock()
+        self._found = {
+            file: found
+            for file, found in self._found.items()
+            if file in by_file
+            and not (isinstance(found, Unreadable) and by_file[file].of_another and self._retries.due(file, now))
+        }
+        self._retries.keep(by_file.keys())
         self._partial = {file: state for file, state in self._partial.items() if file in by_file}
         self._given_up &= by_file.keys()
         self._open = {
@@ -185,6 +216,7 @@ class Doubts:
         except FileNotFoundError:
             self._give_up(file)
         except PathProblem as problem:
+            self._retries.failed(file, self._clock())
             self._settle(file, Unreadable(problem.reason))
         return at - start
 

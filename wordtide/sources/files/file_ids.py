@@ -111,6 +111,14 @@ class FileIds:
             self._next_check = self._clock() + max(PAUSE_SECONDS, _SHARE * self._check_took)
         return found > 0
 
+    def check_all(self, ledger: Ledger, seconds: float) -> bool:
+        """Check until all folders that have changed are gone through, for so many seconds; return as `check` does."""
+        until = self._clock() + seconds
+        found = self.check(ledger)
+        while self._check is not None and self._clock() < until:
+            found |= self.check(ledger)
+        return found
+
     def _pages(self, folders: Mapping[str, int]) -> Iterator[list[FileInfo]]:
         self._checked = {folder: mtime for folder, mtime in self._checked.items() if folder in folders}
         changed = [folder for folder, mtime in folders.items() if self._checked.get(folder) != mtime]

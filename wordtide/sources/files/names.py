@@ -194,3 +194,8 @@ def left_out(files: Sequence[tuple[int, str]], odd: Sequence[str]) -> LeftOut:
         tuple(sorted(odd)[: 10 * NAMED]),
         len(odd),
     )
+
+
+def speakable(path: str) -> str:
+    """Return a path as characters: a listing's stand-ins for foreign bytes are none, and no table can hold them."""
+    return path if path.isascii() else path.encode("utf-8", "backslashreplace").decode("utf-8")

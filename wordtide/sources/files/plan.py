@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from wordtide.core.model import FileSplit, Parked, Taken
 from wordtide.sources.files.complete import Stillness
-from wordtide.sources.files.unreadable import speakable
+from wordtide.sources.files.names import speakable
 from wordtide.storage.base import FileInfo
 
 RESTLESS_SECONDS = 1.0

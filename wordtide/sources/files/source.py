@@ -8,6 +8,7 @@ from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wordtide.config import Stream
+from wordtide.core import digest
 from wordtide.core.model import FileSplit, Founding, Parked, Split, SplitProof
 from wordtide.core.position import FileCount
 from wordtide.core.problems import DecisionRefused, TableRefused, WordtideError
@@ -19,9 +20,9 @@ from wordtide.sources.files.archive import Elsewhere, PutAway
 from wordtide.sources.files.complete import Stillness
 from wordtide.sources.files.departures import Departures
 from wordtide.sources.files.doubts import Doubts
-from wordtide.sources.files.file_ids import FileIds, id_of
+from wordtide.sources.files.file_ids import ASK_SECONDS, FileIds, id_of
 from wordtide.sources.files.identity import is_taken
-from wordtide.sources.files.names import Verdict, left_out, names_of
+from wordtide.sources.files.names import Verdict, left_out, names_of, speakable
 from wordtide.sources.files.plan import LandingPlan, plan_landing
 from wordtide.sources.files.plan import cut as cut_file
 from wordtide.sources.files.read import (
@@ -34,7 +35,7 @@ from wordtide.sources.files.read import (
     verify_each_unchanged,
     verify_unchanged,
 )
-from wordtide.sources.files.unreadable import Unreadables, closed_entries, odd_entries, speakable
+from wordtide.sources.files.unreadable import Unreadables, closed_entries, odd_entries
 from wordtide.sources.kafka.read import GapsFound, ShortRead
 from wordtide.storage import FileInfo, PathProblem, Readable, Storage, Survey
 from wordtide.storage.fileid import UNKNOWN
@@ -174,6 +175,17 @@ class LandingFolder:
         """List the folder, without the folders in which the glob can mean nothing."""
         return self._storage.survey(self._root, lambda folder: self._names.may_hold(folder[self._skip :]))
 
+    def examine(self, ledger: Ledger) -> SourcePlan:
+        """Return a plan that shows as well which counted files have another id, where no listing shows ids (HDFS).
+
+        A drain finds those between its batches. Takes at most `ASK_SECONDS` more than a plan.
+        """
+        look = self.look()
+        plan = look.plan(ledger, lambda _app_id: None)
+        if not self._ids.check_all(ledger, ASK_SECONDS):
+            return plan
+        return look.plan(ledger, lambda _app_id: None)
+
     def plan(self, seen: Survey, at: float, ledger: Ledger) -> SourcePlan:
         """Plan the next batch from a listing, begun at a monotonic time, and the files the ledger holds."""
         if ledger.identity and ledger.identity != self._identity():
@@ -204,7 +216,7 @@ class LandingFolder:
         # By themselves: whatever they do, it is not done to others. They are few, and rarely tried.
         again = self._planned(found.again, ledger, parked, stillness, judged.replaced) if found.again else None
         splits = again.splits if again is not None and again.splits else plan.splits
-        unread = len({one.parked.what for one in found.held} | {file.path for file in found.again})
+        unread = len({one.parked.what for one in (*found.held, *judged.held)} | {file.path for file in found.again})
         if not self._putaway.keep:
             planned = {split.path for split in splits}
             self._departures.offer(
@@ -229,14 +241,15 @@ class LandingFolder:
             plan.behind or (splits is not plan.splits and plan.backlog_files > 0),
             FileCount(ledger.taken + len(splits)),
             FileCount(ledger.taken),
-            held=(*found.held, *closed_entries(seen.closed, self._names, self._skip, ledger)),
+            held=(*judged.held, *found.held, *closed_entries(seen.closed, self._names, self._skip, ledger)),
             bytes=plan.backlog_bytes,
             settled=judged.settled,
             away=self._departures.due(ledger, at_once=not splits or len(news) < len(wanted)),
-            doubtful=self._doubts.open,
+            doubtful=tuple(doubt.line for doubt in self._doubts.open if doubt.file.path not in ledger.stalled),
             due=due,
             ripe=sum(map(stillness.looks_complete, young)),
             retried=splits is not plan.splits,
+            reread=any(doubt.file.path in ledger.stalled for doubt in self._doubts.open),
             left_out=left_out(in_progress, odd_entries(seen.odd, self._names, self._skip)),
         )
 
@@ -303,6 +316,30 @@ class LandingFolder:
         except WordtideError as problem:
             return False, problem
         return read or more, self._departures.problem
+
+    def with_content(self, file: FileSplit) -> FileSplit:
+        """Return a file that is to be left as it is with its id and digest; without a digest where these are not known.
+
+        Args:
+            file: As the ledger has it parked, or recorded as unreadable. Another length or time is another file.
+
+        Raises:
+            SourceUnavailable: The storage does not answer.
+        """
+        unknown = replace(file, digest=None)
+        try:
+            found = self._storage.stat(file.path)
+            if (found.length, found.mtime_ms) != (file.length, file.mtime):
+                return unknown
+            found = found._replace(file_id=id_of(self._storage, found))
+            content = digest.of(self._storage.read_range(file.path, 0, found.length))
+            now = self._storage.stat(file.path)
+        except (FileNotFoundError, PathProblem):
+            # That it cannot be read is often why it is left out.
+            return unknown
+        if (now.length, now.mtime_ms) != (found.length, found.mtime_ms):
+            return unknown
+        return replace(file, file_id=found.file_id, digest=content)
 
     def as_it_is(self, file: FileSplit, ledger: Ledger, *, freed: bool = False) -> FileSplit:
         """Return a file that was taken as it is now: in its place, or else in the archive or where it was moved.

@@ -8,15 +8,17 @@ was seen, and monotonic times, come in.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wordtide.core.model import FileSplit, Parked
 from wordtide.core.retries import Retries
 from wordtide.core.stalls import CONFIRM_SECONDS, Held
-from wordtide.sources.files.names import Names, Verdict
+from wordtide.sources.files.identity import Doubt, Found, Unreadable
+from wordtide.sources.files.names import Names, Verdict, speakable
 from wordtide.storage.base import FileInfo
 from wordtide.storage.survey import Closed, Odd
 from wordtide.table.ledger import Ledger
+from wordtide.table.splits import MAY_BE, STALLED_AS
 
 LONGEST_PAUSE_SECONDS = 600.0
 """Between two tries at most."""
@@ -132,12 +134,53 @@ def _held(what: str, reason: str | None, recorded: str | None, split: FileSplit)
     return Held(Parked(what, said, split), False, recorded is not None, CONFIRM_SECONDS, changed)
 
 
+def held_unproven(doubt: Doubt, found: Found, ledger: Ledger, *, still_there: bool) -> Held | None:
+    """Return that a file cannot be compared with one that was counted under another path; None if that is not known.
+
+    What it may be is recorded with it: then its former path is free for another file, and it is settled once it can be
+    read.
+
+    Args:
+        doubt: The doubt about it.
+        found: Why it cannot be read; None: it is not tried yet, in this run.
+        ledger: What is recorded.
+        still_there: Whether what it may be is still there under its own path, which stays its own.
+    """
+    file = doubt.file
+    split = FileSplit(file.path, file.length, file.mtime_ms, 0, file.length, file_id=file.file_id)
+    recorded = recorded_reason(ledger, file.path, file.length, file.mtime_ms)
+    known = f"same inode or file id as {doubt.name}, which was counted"
+    reason = f"{found}; {known} ({_AGAIN})" if isinstance(found, Unreadable) else None
+    if recorded is None and reason is None:
+        return None
+    if still_there:
+        return _held(file.path, reason, recorded, split)
+    one = _held(file.path, reason, recorded, replace(split, file_id=doubt.taken.file_id, digest=doubt.taken.digest))
+    unsaid = recorded is not None and file.path not in ledger.unproven
+    detail = {MAY_BE: doubt.name} | ({STALLED_AS: doubt.stalled_as} if doubt.stalled_as is not None else {})
+    return replace(one, parked=replace(one.parked, detail=detail), changed=one.changed or unsaid)
+
+
+def held_link(file: FileInfo, first: str | None, ledger: Ledger) -> Held | None:
+    """Return that a further name of a file waits with it; None where that one does not wait.
+
+    Args:
+        file: As it is listed.
+        first: The other name; None: it is no link.
+        ledger: What waits.
+    """
+    if first is None or file.path in ledger.parked or speakable(file.path) != file.path:
+        return None
+    if first not in ledger.parked and first not in ledger.stalled:
+        return None
+    waits = "waits for a decision" if first in ledger.parked else "cannot be read"
+    split = FileSplit(file.path, file.length, file.mtime_ms, 0, file.length, file_id=file.file_id)
+    reason = f"same file as {first}, which {waits}: a link, it goes with that one"
+    recorded = recorded_reason(ledger, file.path, file.length, file.mtime_ms)
+    return _held(file.path, reason, recorded, split)
+
+
 def odd_entries(odd: Sequence[Odd], names: Names, skip: int) -> list[str]:
     """Return what is neither file nor folder, of what the glob means: each path with what it is."""
     wanted = [entry for entry in odd if names.verdict(entry.path[skip:]) is Verdict.WANTED]
     return [f"{speakable(entry.path)} ({entry.what})" for entry in wanted]
-
-
-def speakable(path: str) -> str:
-    """Return a path as characters: a listing's stand-ins for foreign bytes are none, and no table can hold them."""
-    return path if path.isascii() else path.encode("utf-8", "backslashreplace").decode("utf-8")
