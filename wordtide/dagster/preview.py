@@ -25,7 +25,7 @@ def preview_from(batches: Sequence[tuple[int, int]]) -> int | None:
 
 def top_words(handle: DeltaTable, first: int, last: int) -> str:
     """Return the most frequent words of some batches as a Markdown table."""
-    rows = counts(handle, after=first - 1, through=last).slice(0, SHOWN).to_pylist()
+    rows = counts(handle, after=first - 1, through=last, limit=SHOWN).to_pylist()
     which = f"batch {first}" if first == last else f"batches {first} to {last}"
     return "\n".join([f"| word | in {which} |", "|:--|--:|", *(_line(row) for row in rows)])
 

@@ -1,33 +1,49 @@
-"""Questions to a table that a person asks: top words, the ledger, what is parked."""
+"""Questions to a table that a person asks: its most frequent words."""
 
 from __future__ import annotations
 
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from wordtide.counting.accumulate import RESULT_SCHEMA, Accumulator
 from wordtide.table.scan import Scan, counts_in
 
+_SETTINGS = {"memory_limit": "512MB", "preserve_insertion_order": "false"}
+"""Beyond that DuckDB writes what it has summed to temporary files."""
+_ALL = 2**62
 
-def counts(handle: DeltaTable, after: int = -1, through: int | None = None) -> pa.Table:
+
+def counts(handle: DeltaTable, after: int = -1, through: int | None = None, limit: int = _ALL) -> pa.Table:
     """Return (word, count) summed over all windows of batches ``after < batch <= through``, highest first.
 
     Ties are ordered by word, as UTF-8 bytes. Sums of zero (corrections) are left out.
+
+    Raises:
+        OSError: A file of the table cannot be read, or there is no space for temporary files.
     """
-    with Accumulator() as sums:
-        for batch in Scan(handle).counts(["word", "count"], counts_in(after, through)):
-            if len(batch):
-                nowhere = pa.repeat(pa.scalar(0, pa.int64()), len(batch))
-                columns = {"window": nowhere, "word": batch.column("word"), "count": batch.column("count")}
-                sums.add_table(pa.table(columns))
-        table = pa.Table.from_batches(list(sums.result()), schema=RESULT_SCHEMA)
-    return table.select(["word", "count"]).sort_by([("count", "descending"), ("word", "ascending")])
+    # Here, because neither `--help` nor a drain has questions.
+    import duckdb
+
+    rows = Scan(handle).counts(["word", "count"], counts_in(after, through))
+    with (
+        TemporaryDirectory(prefix="wordtide-") as spilled,
+        duckdb.connect(config={**_SETTINGS, "temp_directory": spilled}) as database,
+    ):
+        database.register("rows", rows)
+        try:
+            found: pa.Table = database.sql(
+                "SELECT word, sum(count)::BIGINT AS count FROM rows GROUP BY word HAVING sum(count) <> 0"
+                " ORDER BY count DESC, word LIMIT ?",
+                params=[min(limit, _ALL)],
+            ).to_arrow_table()
+        except duckdb.Error as error:
+            raise OSError(f"{handle.table_uri} cannot be read: {error}") from error
+    return found
 
 
 def top(handle: DeltaTable, limit: int) -> list[dict[str, Any]]:
     """Return the ``limit`` most frequent words as ``{"word": …, "count": …}``."""
-    table = counts(handle)
-    rows: list[dict[str, Any]] = table.slice(0, min(limit, len(table))).to_pylist()
-    return rows
+    words: list[dict[str, Any]] = counts(handle, limit=limit).to_pylist()
+    return words

@@ -134,9 +134,9 @@ class Scan:
         rows = self._dataset.to_table(columns=_TOTALS, filter=batches_in(after, before)).sort_by("batch")
         return [BatchTotal(**row) for row in rows.to_pylist()]
 
-    def counts(self, columns: list[str], chosen: ds.Expression) -> Iterator[pa.RecordBatch]:
-        """Yield some columns of some count rows, see `counts_in`, in no order."""
-        yield from self._dataset.to_batches(columns=columns, filter=chosen)
+    def counts(self, columns: list[str], chosen: ds.Expression) -> pa.RecordBatchReader:
+        """Return a reader of some columns of some count rows, see `counts_in`, in no order."""
+        return self._dataset.scanner(columns=columns, filter=chosen).to_reader()
 
 
 def newest_rows(
