@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import json
 import os
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.support import CLOSED_PORT, Shell
 from tests.support import create_topic, produce, unique
-from wordtide.config import EngineName, load_streams
+from wordtide.config import PROJECT_ROOT, EngineName, load_streams
 from wordtide.counting.local import LocalEngine
 from wordtide.drain.loop import Drain
 from wordtide.drain.pacing import Pace
@@ -44,6 +47,31 @@ def folder(shell: Shell) -> Path:
 
 def land(folder: Path, lines: Iterable[str], name: str = "f") -> None:
     (folder / name).write_text("".join(f"{line}\n" for line in lines))
+
+
+def test_the_readmes_questions_to_a_table_are_answered_as_top_is(shell: Shell, folder: Path) -> None:
+    land(folder, ["b a c", "b é", "b a"])
+    drain("s")
+    expected = {row["word"]: row["count"] for row in json.loads(shell("top", "s", "--json").out)}
+    readme = (PROJECT_ROOT / "README.md").read_text().split("\n## The tables\n")[1].split("\n## ")[0]
+    readme = readme.replace("data/tables/news/word_counts", str(shell.folder / "data" / "tables" / "s" / "word_counts"))
+    duck, polars = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    words, splits = answers(duck)
+    assert (dict(words.fetchall()), len(splits.fetchall())) == (expected, 1)
+    [words] = answers(polars)
+    assert dict(words.rows()) == expected
+
+
+def answers(program: str) -> list[Any]:
+    """Run a program and return the values of its expressions."""
+    names: dict[str, Any] = {}
+    found = []
+    for statement in ast.parse(program).body:
+        if isinstance(statement, ast.Expr):
+            found.append(eval(ast.unparse(statement), names))
+        else:
+            exec(ast.unparse(statement), names)
+    return found
 
 
 def test_top_is_highest_first_and_ties_go_by_word(shell: Shell, folder: Path) -> None:
