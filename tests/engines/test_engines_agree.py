@@ -13,12 +13,13 @@ from wordtide.config import EngineName
 from wordtide.core.model import Batch
 from wordtide.core.problems import PlanAgain
 from wordtide.counting.local import LocalEngine
-from wordtide.counting.spark import SparkEngine, _summed
+from wordtide.counting.spark import SparkEngine, _pickled, _summed
 from wordtide.demo.text import lines as real_lines
 from wordtide.sources.files.source import LandingReader
 from wordtide.storage import LocalStorage
 
 LEDGER = ("records", "lines", "gaps", "bytes", "words", "distinct", "invalid", "clamped", "splits")
+NOTHING = _pickled([])
 ODD = [
     b"",
     b" ",
@@ -117,9 +118,12 @@ def test_a_corrupt_file_is_parked_by_either_engine(place, spark, tmp_path):
 @pytest.mark.parametrize(
     "news",
     [
-        [("proofs", {"piece": 0, "words": 2, "invalid": 0, "proofs": []}), ("totals", {"words": 1, "distinct": 1})],
+        [
+            ("proofs", {"piece": 0, "words": 2, "invalid": 0, "proofs": NOTHING}),
+            ("totals", {"words": 1, "distinct": 1}),
+        ],
         [("totals", {"words": 0, "distinct": 0})],
-        [("proofs", {"piece": 0, "words": 0, "invalid": 0, "proofs": []})] * 2,
+        [("proofs", {"piece": 0, "words": 0, "invalid": 0, "proofs": NOTHING})] * 2,
     ],
     ids=["words lost", "proof lost", "proof twice"],
 )

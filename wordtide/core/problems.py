@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class WordtideError(Exception):
     """A problem with a known cause. Its text is one line and is shown instead of a traceback."""
@@ -25,6 +27,15 @@ class TableRefused(WordtideError):
 
 class DecisionRefused(WordtideError):
     """What an operator decided cannot be done; nothing was changed."""
+
+
+class ReadFailed(Exception):
+    """What a reader says of splits that it could not read as planned. `Source.reject` has the next plan settle it."""
+
+    def joined(self, others: Sequence[ReadFailed]) -> ReadFailed:
+        """Return one problem for what parallel readers of a batch ran into; here: the first, a retry shows the rest."""
+        del others
+        return self
 
 
 class PlanAgain(Exception):

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from wordtide.config import StreamConfig
-from wordtide.core.model import Founding, Parked, Split, SplitProof, Transaction
+from wordtide.core.model import Batch, Counted, Founding, Parked, Split, SplitProof, Stop, Transaction
 from wordtide.core.position import Position
-from wordtide.core.problems import WordtideError
+from wordtide.core.problems import ReadFailed, WordtideError
 from wordtide.core.quarantine import Quarantine
 from wordtide.core.stalls import Held
 from wordtide.core.text import Text
 from wordtide.sources.files.names import NOTHING_LEFT_OUT, LeftOut
-from wordtide.sources.files.read import CorruptFile, NotReady
-from wordtide.sources.kafka.read import GapsFound, ShortRead
 from wordtide.table.ledger import Ledger
 
 Stored = Callable[[str], int | None]
@@ -82,7 +80,7 @@ class SplitReader(Protocol):
         """Return the splits divided among about ``tasks`` parallel readers."""
 
     def settle(self, splits: Sequence[Split], pieces: Sequence[SplitProof]) -> None:
-        """Accept what parallel readers counted of a batch's splits, all of it; raise ShortRead if it is not whole."""
+        """Accept what parallel readers counted of a batch's splits, all of it; raise ReadFailed if it is not whole."""
 
 
 class Look(Protocol):
@@ -115,7 +113,7 @@ class Source(Protocol):
     def verify(self, ledger: Ledger, splits: Sequence[Split]) -> None:
         """Prove after the last read that the source is still the one the plan saw; else raise PlanAgain."""
 
-    def reject(self, problem: CorruptFile | NotReady | ShortRead | GapsFound) -> None:
+    def reject(self, problem: ReadFailed) -> None:
         """Have the next plan settle what could not be read as planned: park it, look twice, or take the rest first."""
 
     def tidy(self, ledger: Ledger) -> tuple[bool, WordtideError | None]:
@@ -129,6 +127,17 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Close connections."""
+
+
+@runtime_checkable
+class EndsEarly(Protocol):
+    """A source whose readers may end before a split does (`SplitProof.stop`): the batch then takes what was read."""
+
+    def shortened(self, batch: Batch, counted: Counted) -> tuple[Batch, Counted]:
+        """Return a batch without what was not read of it, and what was counted without the splits that have nothing."""
+
+    def ended_early(self, stops: Sequence[Stop]) -> ReadFailed:
+        """Return the problem that says where and why reading ended, for `reject`."""
 
 
 def quarantine_of(config: StreamConfig) -> Quarantine:

@@ -27,15 +27,14 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import Row, SparkSession
 
-from wordtide.core.model import Aside, Batch, Counted, DataFile, FileSplit, Halt, KafkaSplit, Split, SplitProof, Stop
-from wordtide.core.problems import EnvironmentProblem, PlanAgain, WordtideError
+from wordtide.core.model import Batch, Counted, DataFile, Split, SplitProof
+from wordtide.core.problems import EnvironmentProblem, PlanAgain, ReadFailed, WordtideError
 from wordtide.core.proofs import merge_proofs
 from wordtide.core.source import SplitReader
 from wordtide.counting.accumulate import Accumulator
 from wordtide.counting.kernel import int64s
 from wordtide.counting.local import Target, count_splits
 from wordtide.counting.tokenizer import Tokenizer
-from wordtide.sources.files.read import CorruptFile, NotReady
 from wordtide.system.limits import Call, Server
 from wordtide.table.files import write_counts
 
@@ -271,7 +270,7 @@ class _CountPieces:
                     yield from self._count(index, self.pieces[index])
                 except (PlanAgain, WordtideError) as error:
                     # Raised on the driver instead, where its type still means something.
-                    yield _news(index, "error", _pack(error))
+                    yield _news(index, "error", {"error": _pickled(error)})
 
     def _count(self, index: int, piece: Sequence[Split]) -> Iterator[pa.RecordBatch]:
         with Accumulator() as counts:
@@ -279,7 +278,7 @@ class _CountPieces:
             for rows in counts.result():
                 yield from self._shared(rows)
             words = counts.words
-        proofs = [asdict(proof) for proof in tally.proofs]
+        proofs = _pickled(tally.proofs)
         yield _news(index, "proofs", {"words": words, "invalid": tally.invalid, "proofs": proofs})
 
     def _shared(self, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -324,7 +323,7 @@ class _WriteSums:
                     )
                 )
             except WordtideError as error:
-                yield _result([{"what": "error", **_pack(error)}])
+                yield _result([{"what": "error", "error": _pickled(error)}])
                 return
             written = [{"what": "file", **asdict(file)} for file in files]
             yield _result(
@@ -364,37 +363,28 @@ def _result(items: Sequence[dict[str, Any]]) -> pa.RecordBatch:
     )
 
 
-def _pack(error: Exception) -> dict[str, Any]:
-    # Wordtide's errors pickle; JSON carries them beside the other news.
-    return {"pickled": base64.b64encode(pickle.dumps(error)).decode()}
+def _pickled(value: Sequence[SplitProof] | Exception) -> str:
+    """Return a value, whatever kind of source it is of, as JSON carries it beside the other news."""
+    return base64.b64encode(pickle.dumps(value)).decode()
 
 
-def _proof(packed: dict[str, Any]) -> SplitProof:
-    aside = tuple(Aside(_split(found["split"]), found["reason"]) for found in packed.pop("aside"))
-    stop = packed.pop("stop")
-    stopped = Stop(Halt(stop["halt"]), KafkaSplit(**stop["rest"]), stop["reason"]) if stop is not None else None
-    return SplitProof(_split(packed.pop("split")), **packed, aside=aside, stop=stopped)
-
-
-def _split(packed: dict[str, Any]) -> Split:
-    return FileSplit(**packed) if "path" in packed else KafkaSplit(**packed)
+def _unpickled(text: str) -> Any:
+    # Written by our own tasks a moment ago, not by a stranger.
+    return pickle.loads(base64.b64decode(text))  # noqa: S301
 
 
 def _together(errors: Sequence[Exception]) -> Exception:
-    """Return the first error; of files it names all of its kind, as if one reader had read them."""
+    """Return the first error; if it is of the source, as if one reader had read all splits."""
     first = errors[0]
-    for kind in (CorruptFile, NotReady):
-        if isinstance(first, kind):
-            others = [error for error in errors[1:] if isinstance(error, kind)]
-            first.also = (*first.also, *(one for error in others for one in (error, *error.also)))
-    return first
+    return (
+        first.joined([e for e in errors[1:] if isinstance(e, ReadFailed)]) if isinstance(first, ReadFailed) else first
+    )
 
 
 def _summed(
     batch: Batch, reader: SplitReader, news: Sequence[tuple[str, dict[str, Any]]], pieces: int, seconds: float
 ) -> Counted:
-    # Written by our own tasks a moment ago, not by a stranger.
-    errors = [pickle.loads(base64.b64decode(packed["pickled"])) for what, packed in news if what == "error"]  # noqa: S301
+    errors = [_unpickled(packed["error"]) for what, packed in news if what == "error"]
     if errors:
         raise _together(errors)
     words = sum(packed["words"] for what, packed in news if what == "totals")
@@ -407,7 +397,7 @@ def _summed(
         for what, packed in news
         if what == "file"
     )
-    proofs = [_proof(proof) for what, packed in news if what == "proofs" for proof in packed["proofs"]]
+    proofs = [proof for what, packed in news if what == "proofs" for proof in _unpickled(packed["proofs"])]
     reader.settle(batch.splits, proofs)
     return Counted(
         files,

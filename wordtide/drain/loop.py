@@ -14,17 +14,14 @@ from enum import StrEnum
 from typing import Protocol
 
 from wordtide.config import EngineName, Stream
-from wordtide.core.model import Batch, Committed, Counted, Parked, Status
+from wordtide.core.model import Batch, Committed, Counted, Parked, Status, Stop
 from wordtide.core.position import Position
-from wordtide.core.problems import EnvironmentProblem, PlanAgain, SourceUnavailable, WordtideError
-from wordtide.core.source import Source, SourcePlan, SplitReader
+from wordtide.core.problems import EnvironmentProblem, PlanAgain, ReadFailed, SourceUnavailable, WordtideError
+from wordtide.core.source import EndsEarly, Source, SourcePlan, SplitReader
 from wordtide.core.stalls import CONFIRM_SECONDS, Stalls, Standing
 from wordtide.counting.local import Target
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.drain.pacing import Moment, Pace, choose_engine, is_extra, next_wait
-from wordtide.sources.files.read import CorruptFile, NotReady
-from wordtide.sources.kafka.plan import shortened
-from wordtide.sources.kafka.read import GapsFound, ShortRead
 from wordtide.storage.local import NO_ROOM
 from wordtide.table.commit import Snapshot, SnapshotGone, WordCounts
 from wordtide.table.files import utc_now
@@ -297,10 +294,10 @@ class Drain:
         try:
             counted = None if noted else self._count(batch, snapshot.ledger, time.monotonic() - started)
             if counted is not None and (stops := tuple(proof.stop for proof in counted.proofs if proof.stop)):
-                batch, counted = self._what_was_read(batch, counted, ShortRead(stops))
+                batch, counted = self._what_was_read(batch, counted, stops)
                 # The rest waits.
                 plan = replace(plan, behind=True)
-        except (CorruptFile, NotReady, ShortRead, GapsFound) as problem:
+        except ReadFailed as problem:
             self._source.reject(problem)
             raise PlanAgain(str(problem)) from problem
         counted = with_repeats(counted, snapshot.ledger) if counted is not None else None
@@ -317,13 +314,15 @@ class Drain:
         self._compact()
         return plan, committed
 
-    def _what_was_read(self, batch: Batch, counted: Counted, short: ShortRead) -> tuple[Batch, Counted]:
+    def _what_was_read(self, batch: Batch, counted: Counted, stops: Sequence[Stop]) -> tuple[Batch, Counted]:
         """Return the batch without what was not read of it.
 
         Raises:
-            ShortRead: Nothing was.
+            ReadFailed: Nothing was.
         """
-        batch, counted = shortened(batch, counted)
+        assert isinstance(self._source, EndsEarly)
+        short = self._source.ended_early(stops)
+        batch, counted = self._source.shortened(batch, counted)
         if not batch.splits:
             raise short
         self._source.reject(short)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from wordtide.core.digest import Fetch, RangeDigest
 from wordtide.core.model import Aside, FileSplit, SplitProof
-from wordtide.core.problems import PlanAgain, WordtideError
+from wordtide.core.problems import PlanAgain, ReadFailed, WordtideError
 from wordtide.core.quarantine import NOTHING, Quarantine, without_quarantined
 from wordtide.core.sniff import HEAD_BYTES, Compression, NotText, kind_of, kind_of_file
 from wordtide.core.text import Reading, Text, clamp_ms, window_start
@@ -37,7 +37,7 @@ _UTF8_MARK = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\n|\r\n?")
 
 
-class CorruptFile(WordtideError):
+class CorruptFile(WordtideError, ReadFailed):
     """A file that cannot be read as it is, and will not be by itself: the drain parks it.
 
     Attributes:
@@ -58,12 +58,18 @@ class CorruptFile(WordtideError):
         """Pickle with all that it was made from."""
         return type(self), (self.split, self.reason, self.also)
 
+    def joined(self, others: Sequence[ReadFailed]) -> CorruptFile:
+        """See `ReadFailed`: one that names all files of its kind."""
+        mine = [problem for problem in others if isinstance(problem, CorruptFile)]
+        also = (*self.also, *mine, *(one for problem in mine for one in problem.also))
+        return type(self)(self.split, self.reason, also)
+
 
 class UnreadableFile(CorruptFile):
     """A file that cannot be read at this moment, and may be later: the drain leaves it out and tries again."""
 
 
-class NotReady(PlanAgain):
+class NotReady(PlanAgain, ReadFailed):
     """A file that is not, or not yet, what was planned: the drain plans again, with its path as a suspect.
 
     Attributes:
@@ -81,6 +87,12 @@ class NotReady(PlanAgain):
     def __reduce__(self) -> tuple[type[NotReady], tuple[str, str, tuple[NotReady, ...]]]:
         """Pickle with all that it was made from."""
         return type(self), (self.path, self.reason, self.also)
+
+    def joined(self, others: Sequence[ReadFailed]) -> NotReady:
+        """See `ReadFailed`: one that names all files of its kind."""
+        mine = [problem for problem in others if isinstance(problem, NotReady)]
+        also = (*self.also, *mine, *(one for problem in mine for one in problem.also))
+        return type(self)(self.path, self.reason, also)
 
 
 _Problem = TypeVar("_Problem", CorruptFile, NotReady)
@@ -201,8 +213,7 @@ def _change_on(storage: Readable, split: FileSplit) -> NotReady | None:
 
 def _raise_first(problems: Sequence[_Problem]) -> None:
     if problems:
-        problems[0].also = tuple(problems[1:])
-        raise problems[0]
+        raise problems[0].joined(problems[1:])
 
 
 def _stat(storage: Readable, path: str) -> FileInfo | None:

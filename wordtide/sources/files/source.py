@@ -11,7 +11,7 @@ from wordtide.config import Stream
 from wordtide.core import digest
 from wordtide.core.model import FileSplit, Founding, Parked, Split, SplitProof
 from wordtide.core.position import FileCount
-from wordtide.core.problems import DecisionRefused, TableRefused, WordtideError
+from wordtide.core.problems import DecisionRefused, ReadFailed, TableRefused, WordtideError
 from wordtide.core.quarantine import NOTHING, Quarantine
 from wordtide.core.source import SourcePlan, Stored, quarantine_of
 from wordtide.core.text import Text
@@ -36,7 +36,6 @@ from wordtide.sources.files.read import (
     verify_unchanged,
 )
 from wordtide.sources.files.unreadable import Unreadables, closed_entries, odd_entries
-from wordtide.sources.kafka.read import GapsFound, ShortRead
 from wordtide.storage import FileInfo, PathProblem, Readable, Storage, Survey
 from wordtide.storage.fileid import UNKNOWN
 from wordtide.table.ledger import Ledger
@@ -385,7 +384,7 @@ class LandingFolder:
                 return path
         return None
 
-    def reject(self, problem: CorruptFile | NotReady | ShortRead | GapsFound) -> None:
+    def reject(self, problem: ReadFailed) -> None:
         """Have the next plans park what is corrupt, leave out what cannot be read, look twice at what has changed."""
         if isinstance(problem, CorruptFile):
             unreadable: dict[str, UnreadableFile] = {}
@@ -400,8 +399,7 @@ class LandingFolder:
         elif isinstance(problem, NotReady):
             self._suspects.update([file.path for file in (problem, *problem.also)])
         else:
-            # Folders have no offsets.
-            raise NotImplementedError from problem
+            raise TypeError(f"no problem of a folder: {problem!r}")
 
     def reader(self, latest_ms: int, *, whole: bool = False) -> LandingReader:
         """See `Source`."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from wordtide.core.model import Aside, Halt, KafkaSplit, Split, SplitProof, Stop
-from wordtide.core.problems import ConfigError, PlanAgain, SourceUnavailable
+from wordtide.core.problems import ConfigError, PlanAgain, ReadFailed, SourceUnavailable
 from wordtide.core.quarantine import NOTHING, Quarantine
 from wordtide.core.text import EARLIEST_MS, Text, cut_at_spaces
 from wordtide.counting.kernel import CHUNK_BYTES
@@ -49,7 +49,7 @@ _SWELL: dict[tuple[str, str], float] = {}
 Ints = npt.NDArray[np.int64]
 
 
-class ShortRead(PlanAgain):
+class ShortRead(PlanAgain, ReadFailed):
     """Partitions were not read to their planned ends.
 
     Attributes:
@@ -67,7 +67,7 @@ class ShortRead(PlanAgain):
         return type(self), (self.stops, self.fitting)
 
 
-class GapsFound(PlanAgain):
+class GapsFound(PlanAgain, ReadFailed):
     """Ranges hold offsets without a record, and they were to hold none: the drain takes what is before them.
 
     Attributes:

@@ -18,16 +18,27 @@ from kafka.admin import ConfigFilterType, ConfigResource, ConfigResourceType
 from kafka.protocol.consumer.offsets import IsolationLevel, OffsetSpec
 
 from wordtide.config import Stream
-from wordtide.core.model import Decision, Founding, Halt, KafkaSplit, Mark, Parked, Split, Stop, Transaction
+from wordtide.core.model import (
+    Batch,
+    Counted,
+    Decision,
+    Founding,
+    Halt,
+    KafkaSplit,
+    Mark,
+    Parked,
+    Split,
+    Stop,
+    Transaction,
+)
 from wordtide.core.position import Offsets
-from wordtide.core.problems import PlanAgain, SourceUnavailable, TableRefused
+from wordtide.core.problems import PlanAgain, ReadFailed, SourceUnavailable, TableRefused
 from wordtide.core.quarantine import NOTHING
 from wordtide.core.source import SourcePlan, Stored, quarantine_of
-from wordtide.sources.files.read import CorruptFile, NotReady
 from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.sources.kafka.damage import Answer, SearchEnded, answer_at, bounded, find_damage, find_silence, parked
 from wordtide.sources.kafka.first_position import GroupOffsets
-from wordtide.sources.kafka.plan import Known, PartitionRange, TopicIdentity, TopicSnapshot, plan_kafka
+from wordtide.sources.kafka.plan import Known, PartitionRange, TopicIdentity, TopicSnapshot, plan_kafka, shortened
 from wordtide.sources.kafka.read import GapsFound, KafkaReader, ShortRead
 from wordtide.table.ledger import Ledger
 
@@ -466,7 +477,7 @@ class KafkaTopic:
                 raise PlanAgain(f"{split.what} no longer holds [{split.start}, {split.end})")
             self._left_out.pop(split.partition, None)
 
-    def reject(self, problem: CorruptFile | NotReady | ShortRead | GapsFound) -> None:
+    def reject(self, problem: ReadFailed) -> None:
         """Have the next plan end before a gap or what cannot be decoded, then park it; and leave out what is silent."""
         if isinstance(problem, GapsFound):
             for gap in problem.gaps:
@@ -485,8 +496,7 @@ class KafkaTopic:
                 elif stop.halt is Halt.NOT_TEXT:
                     self._judge(stop.rest)
         else:
-            # Topics have no files.
-            raise NotImplementedError from problem
+            raise TypeError(f"no problem of a topic: {problem!r}")
 
     def _judge(self, at: KafkaSplit) -> None:
         """Park what seems to be no text, unless that is a few values among text: what is around is looked at."""
@@ -539,6 +549,14 @@ class KafkaTopic:
     def _asking_at(self, at: KafkaSplit) -> Callable[[int], Answer]:
         reader = self.reader(0)
         return bounded(lambda offset: answer_at(reader, replace(at, start=offset, end=offset)))
+
+    def shortened(self, batch: Batch, counted: Counted) -> tuple[Batch, Counted]:
+        """See `wordtide.core.source.EndsEarly`."""
+        return shortened(batch, counted)
+
+    def ended_early(self, stops: Sequence[Stop]) -> ShortRead:
+        """See `wordtide.core.source.EndsEarly`."""
+        return ShortRead(tuple(stops))
 
     def tidy(self, ledger: Ledger) -> tuple[bool, None]:
         """See `Source`. A topic's records are its broker's."""
