@@ -71,6 +71,20 @@ def test_a_full_disk_is_one_line(shell: Shell, monkeypatch: pytest.MonkeyPatch) 
     assert (answer.code, answer.only_line) == (1, "the disk is full (/some/file); free some space and run again")
 
 
+class PanicException(BaseException):
+    """A panic of delta-rs, which is no Exception."""
+
+
+def test_a_panic_of_delta_rs_is_one_line(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def panics(*_arguments: object, **_options: object) -> None:
+        raise PanicException("TokioMultiThreadExecutor has crashed: RecvError")
+
+    monkeypatch.setattr(command_line.cli, "main", panics)
+    answer = shell("top", "s")
+    line = "wordtide: delta-rs panicked: TokioMultiThreadExecutor has crashed: RecvError; run the command again\n"
+    assert (answer.code, answer.out, answer.err) == (1, "", line)
+
+
 def test_ctrl_c_is_quiet_and_exits_130(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt

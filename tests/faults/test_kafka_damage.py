@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
-from kafka.record.util import calc_crc32c
 
+from tests.damage import BATCHES, damage, fill, flip, no_codec, no_magic, scramble
 from tests.servers import OwnBroker
-from tests.support import Place, assert_contiguous, decide, produce, topic_of
+from tests.support import Place, assert_contiguous, decide, topic_of
 from wordtide.config import Stream, load_streams
 from wordtide.core.model import Halt, KafkaSplit, SplitProof
 from wordtide.core.text import Text
@@ -25,52 +25,6 @@ from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.sources.kafka.read import KafkaReader
 
 SPAWN = multiprocessing.get_context("spawn")
-BATCHES = ("one", "two", "three", "four")
-"""The word of each batch of five records."""
-CODEC_AT, CRC_AT, MAGIC_AT, PAYLOAD_AT = 22, 17, 16, 61
-
-
-def flip(batch: bytearray) -> None:
-    """Flip one bit of a record."""
-    batch[PAYLOAD_AT + 20] ^= 1
-
-
-def scramble(batch: bytearray) -> None:
-    """Write nonsense as compressed data, with the right checksum: as a broken producer does."""
-    for at in range(PAYLOAD_AT + 8, min(PAYLOAD_AT + 40, len(batch))):
-        batch[at] ^= 0x5A
-    sign(batch)
-
-
-def no_codec(batch: bytearray) -> None:
-    """Claim a compression that there is not."""
-    batch[CODEC_AT] = (batch[CODEC_AT] & ~7) | 5
-    sign(batch)
-
-
-def no_magic(batch: bytearray) -> None:
-    """Claim a format that there is not."""
-    batch[MAGIC_AT] = 9
-
-
-def sign(batch: bytearray) -> None:
-    """Make the checksum right."""
-    batch[CRC_AT : CRC_AT + 4] = calc_crc32c(bytes(batch[CRC_AT + 4 :])).to_bytes(4, "big")
-
-
-def damage(broker: OwnBroker, topic: str, partition: int, numbers: set[int], how: Callable[[bytearray], None]) -> None:
-    """Damage batches, by their number, in the log of a broker that is down."""
-    (log,) = broker.data.glob(f"{topic}-{partition}/*.log")
-    content = bytearray(log.read_bytes())
-    at = number = 0
-    while at < len(content):
-        end = at + 12 + int.from_bytes(content[at + 8 : at + 12], "big")
-        if number in numbers:
-            batch = content[at:end]
-            how(batch)
-            content[at:end] = batch
-        at, number = end, number + 1
-    log.write_bytes(content)
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +57,6 @@ def drained(place: Place, stream: Stream) -> list[str]:
 
 def drain(place: Place, name: str) -> None:
     place.drain(load_streams(place.streams_yaml)[name])
-
-
-def fill(place: Place, stream: Stream, codec: str, partitions: int = 1) -> None:
-    for partition in range(partitions):
-        for word in BATCHES:
-            config = {"compression.type": codec, "linger.ms": 100}
-            produce(place.cluster, topic_of(stream), [f"{word} " * 30 + word] * 5, partition, config=config)
 
 
 def words_of_batches(*words: str) -> Counter[str]:
@@ -213,11 +160,35 @@ def test_a_range_that_ended_a_process_is_read_with_care_and_its_damage_is_parked
     assert proofs[0].stop is not None
     assert (proofs[0].stop.halt, proofs[0].stop.rest.start) == (Halt.UNREADABLE, 5)
     assert proofs[0].stop.reason == "its checksum is wrong (CRC32C)"
-    with attempt(broker.address, ranges) as fatal:
+    # Whoever begins before the damage would meet it again.
+    with attempt(broker.address, [KafkaSplit(topic, 0, 0, 5)]) as fatal:
+        assert fatal
+    with attempt(broker.address, [KafkaSplit(topic, 0, 10, 20), KafkaSplit(topic, 1, 0, 20)]) as fatal:
         assert not fatal
     assert drained(own, stream) == [f"{topic}/0"]
     assert parked(own, stream) == [(0, 5, 10)]
     assert own.counted(stream) == words_of_batches("one", *BATCHES)
+
+
+def test_damage_behind_a_range_that_ended_a_process_is_known_to_the_next_read(own: Place, broker: OwnBroker) -> None:
+    stream = own.topic_stream(engine="local")
+    topic = topic_of(stream)
+    fill(own, stream, "none")
+    broker.stop()
+    damage(broker, topic, 0, {2}, flip)
+    broker.start()
+    # It was fetched ahead.
+    died = SPAWN.Process(target=die_reading, args=(broker.address, [KafkaSplit(topic, 0, 0, 5)]))
+    died.start()
+    died.join(60)
+    reader = KafkaReader(KafkaConnection(broker.address), "read_committed", 60_000_000, 2**50)
+    (proof,) = ended(reader.read([KafkaSplit(topic, 0, 0, 5)]))
+    assert (proof.split.end, proof.stop) == (5, None)
+    (proof,) = ended(reader.read([KafkaSplit(topic, 0, 5, 20)]))
+    assert proof.split.end == 10
+    # What was read with care says so in words that are not the client's.
+    assert proof.stop is not None
+    assert proof.stop.reason == "its checksum is wrong (CRC32C)"
 
 
 def die_reading(bootstrap: str, ranges: list[KafkaSplit]) -> None:

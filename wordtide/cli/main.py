@@ -15,6 +15,7 @@ import click
 
 from wordtide.cli.signals import Guard, Interrupts, end_at_once
 from wordtide.core.problems import WordtideError
+from wordtide.table.panics import DeltaRsPanicked, panics_as_errors
 
 # name: (module, what `--help` says). The order is the one a newcomer needs them in.
 _COMMANDS = {
@@ -84,7 +85,8 @@ def run(arguments: Sequence[str]) -> int:
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
         # Without standalone mode the code given to `ctx.exit()` comes back as the result.
-        code = cli.main(list(arguments), prog_name="wordtide", standalone_mode=False)
+        with panics_as_errors():
+            code = cli.main(list(arguments), prog_name="wordtide", standalone_mode=False)
         sys.stdout.flush()
     except WordtideError as error:
         return _say(str(error))
@@ -93,6 +95,8 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except DeltaRsPanicked as error:
+        return _say(f"{error}; run the command again")
     except OSError as error:
         return _os_error(error)
     return code if isinstance(code, int) else 0

@@ -30,7 +30,7 @@ from wordtide.table.files import utc_now, write_batch_row
 from wordtide.table.fingerprint import describe, fingerprint
 from wordtide.table.handles import open_handle, within_limit
 from wordtide.table.ledger import Ledger
-from wordtide.table.panics import PANICKED, panics_as_errors
+from wordtide.table.panics import DeltaRsPanicked, panics_as_errors
 from wordtide.table.replaced import write_lists
 from wordtide.table.rows import batch_row, founding_row
 from wordtide.table.scan import Scan
@@ -169,7 +169,7 @@ class WordCounts:
             except TableNotFoundError:
                 break
             except (DeltaError, OSError) as error:
-                passing = PANICKED in str(error) or _GONE.search(str(error))
+                passing = isinstance(error, DeltaRsPanicked) or _GONE.search(str(error))
                 if not passing or attempt == OPENINGS:
                     raise self._unreachable(error) from error
         return None
@@ -349,6 +349,9 @@ class WordCounts:
         if last is None or last < batch.number:
             if isinstance(error, CommitFailedError):
                 raise PlanAgain(f"batch {batch.number} met another commit: {error}") from error
+            if isinstance(error, DeltaRsPanicked):
+                # Nothing is going on any more that might still commit it.
+                raise PlanAgain(f"batch {batch.number} was not published: {error}") from error
             if isinstance(error, NoAnswer):
                 # It may still happen: compare-and-set settles it with whoever plans from here.
                 raise self._in_doubt(batch, self._unreachable(error)) from error

@@ -3,6 +3,10 @@
 A marker is a locked file, in memory where there is a place for that: the lock ends with its process, whatever ended
 that. A process keeps its files and rewrites them, since to make one takes longer than to write it. An unlocked
 marker costs its range a slower reading once, so one that is left by a kill does no harm.
+
+What ended a process may lie behind the range, since a client fetches ahead; and once it is found, whatever is read
+before it would meet it again. So a marker concerns each read that begins before its end, until it is narrowed to the
+damage or proven groundless.
 """
 
 from __future__ import annotations
@@ -26,26 +30,38 @@ FORGOTTEN_SECONDS = 86_400.0
 """Age of a marker that nobody came back for."""
 UNUSED_SECONDS = 60.0
 """Age of one that says nothing; a younger one may be about to be locked."""
+_UNFINISHED = ".new"
 
 
 @dataclass(frozen=True, slots=True)
 class Fatal:
-    """Earlier attempts at these ranges that ended with their process; false if there was none."""
+    """Earlier attempts that ended with their process, and may have met what these ranges hold; false if none did."""
 
     markers: tuple[Path, ...]
 
     def __bool__(self) -> bool:
         return bool(self.markers)
 
-    def settle(self) -> None:
-        """Forget them: what ended the process is found, or was not there."""
+    def settle(self, bootstrap: str, damaged: Sequence[KafkaSplit]) -> None:
+        """Forget them: what ended the process is found, or was not there.
+
+        Args:
+            bootstrap: The cluster.
+            damaged: What was found; a read that begins before it has still to be careful.
+        """
+        if damaged:
+            content = _content(bootstrap, damaged)
+            # Not locked, as if left by a process that ended here.
+            unfinished = _folder() / f"{uuid4().hex}{_UNFINISHED}"
+            unfinished.write_text(content)
+            unfinished.rename(unfinished.with_suffix(""))
         for marker in self.markers:
             marker.unlink(missing_ok=True)
 
 
 @contextmanager
 def attempt(bootstrap: str, splits: Sequence[KafkaSplit]) -> Iterator[Fatal]:
-    """Mark ranges as being read, and give the attempts at any of them that ended their process."""
+    """Mark ranges as being read, and give the attempts that ended their process and concern any of them."""
     try:
         marker = _Marker.idle()
         fatal = Fatal(tuple(_fatal(bootstrap, splits)))
@@ -53,8 +69,7 @@ def attempt(bootstrap: str, splits: Sequence[KafkaSplit]) -> Iterator[Fatal]:
         # Without a place for markers everything else works; only a process that ends leaves nothing for the next.
         yield Fatal(())
         return
-    ranges = [[split.topic, split.partition, split.start, split.end] for split in splits]
-    marker.write(json.dumps({"bootstrap": bootstrap, "ranges": ranges}))
+    marker.write(_content(bootstrap, splits))
     try:
         yield fatal
     finally:
@@ -105,6 +120,11 @@ def _folder() -> Path:
     return (memory if memory.is_dir() else Path(tempfile.gettempdir())) / f"wordtide-reading-{os.getuid()}"
 
 
+def _content(bootstrap: str, splits: Sequence[KafkaSplit]) -> str:
+    ranges = [[split.topic, split.partition, split.start, split.end] for split in splits]
+    return json.dumps({"bootstrap": bootstrap, "ranges": ranges})
+
+
 def _fatal(bootstrap: str, splits: Sequence[KafkaSplit]) -> Iterator[Path]:
     mine = {(split.topic, split.partition): split for split in splits}
     folder = _folder()
@@ -122,16 +142,16 @@ def _fatal(bootstrap: str, splits: Sequence[KafkaSplit]) -> Iterator[Path]:
             age = time.time() - marker.stat().st_mtime
             if age > (FORGOTTEN_SECONDS if content else UNUSED_SECONDS):
                 marker.unlink()
-            elif _overlaps(content, bootstrap, mine):
+            elif _concerns(content, bootstrap, mine):
                 yield marker
 
 
-def _overlaps(content: str, bootstrap: str, mine: dict[tuple[str, int], KafkaSplit]) -> bool:
+def _concerns(content: str, bootstrap: str, mine: dict[tuple[str, int], KafkaSplit]) -> bool:
     try:
         marked = json.loads(content)
         ranges = marked["ranges"] if marked["bootstrap"] == bootstrap else []
-        found = [(mine.get((topic, partition)), start, end) for topic, partition, start, end in ranges]
+        found = [(mine.get((topic, partition)), end) for topic, partition, _, end in ranges]
     except (ValueError, KeyError, TypeError):
         # Cut off while it was written.
         return False
-    return any(split is not None and split.start < end and start < split.end for split, start, end in found)
+    return any(split is not None and split.start < end for split, end in found)

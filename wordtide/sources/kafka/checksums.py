@@ -43,7 +43,11 @@ class Checked:
 
 
 def check(
-    connection: KafkaConnection, ranges: Sequence[KafkaSplit], most_bytes: int, seconds: float = math.inf
+    connection: KafkaConnection,
+    ranges: Sequence[KafkaSplit],
+    most_bytes: int,
+    seconds: float = math.inf,
+    ahead: int = 0,
 ) -> Iterator[Checked]:
     """Check the batches of each ``[start, end)`` until one is wrong or so many bytes are checked.
 
@@ -54,6 +58,7 @@ def check(
         ranges: Of one topic.
         most_bytes: For each range.
         seconds: No further range is begun after them.
+        ahead: Bytes to be checked behind each range too.
 
     Raises:
         SourceUnavailable: A leader does not answer.
@@ -72,7 +77,7 @@ def check(
             for where in ranges:
                 if time.monotonic() > deadline:
                     return
-                yield _check(admin, leaders.get(where.partition, -1), where, most_bytes)
+                yield _check(admin, leaders.get(where.partition, -1), where, most_bytes, ahead)
         finally:
             admin.close()
     except (kafka_errors.KafkaError, OSError) as error:
@@ -82,15 +87,18 @@ def check(
         ) from error
 
 
-def _check(admin: KafkaAdminClient, leader: int, where: KafkaSplit, most_bytes: int) -> Checked:
+def _check(admin: KafkaAdminClient, leader: int, where: KafkaSplit, most_bytes: int, ahead: int) -> Checked:
     if leader < 0:
         raise kafka_errors.LeaderNotAvailableError(where.what)
     at, left = where.start, most_bytes
     while True:
         content = _fetched(admin, leader, replace(where, start=at))
-        left -= len(content)
+        if at < where.end:
+            left -= len(content)
+        else:
+            ahead -= len(content)
         found = checked_batches(content, at)
-        if found.damage or found.end <= at or found.end >= where.end or left <= 0:
+        if found.damage or found.end <= at or left <= 0 or (found.end >= where.end and ahead <= 0):
             return found
         at = found.end
 

@@ -24,6 +24,8 @@ LARGEST_BATCH_BYTES = 256 << 20
 Its default of 100 MB ends, for zstd without a stated length, anywhere from 34 MB on."""
 QUEUE_BYTES = 16 << 20
 """What may wait unpacked before more is fetched."""
+FETCHED_AHEAD_BYTES = QUEUE_BYTES + WIDE_BYTES
+"""What may have been fetched behind the last record that was handed out."""
 TELLING_BYTES = 32 << 10
 """So much must have come before its swelling says anything."""
 

@@ -23,7 +23,7 @@ from wordtide.counting.kernel import CHUNK_BYTES
 from wordtide.sources.kafka.attempts import Fatal, attempt
 from wordtide.sources.kafka.checksums import check
 from wordtide.sources.kafka.connection import KafkaConnection
-from wordtide.sources.kafka.fetch import CAREFUL_BYTES, Reports, fetch_settings, response_bytes
+from wordtide.sources.kafka.fetch import CAREFUL_BYTES, FETCHED_AHEAD_BYTES, Reports, fetch_settings, response_bytes
 from wordtide.sources.kafka.plan import cut as cut_range
 from wordtide.sources.kafka.values import Sample, samples
 
@@ -254,13 +254,17 @@ class KafkaReader:
                 yield from self._read_on(by_partition, crcs=not fatal)
 
     def _check_first(self, progress: Sequence[_Progress], fatal: Fatal) -> None:
-        """Check the checksums of ranges that ended a process, and end each where they are wrong or enough is checked.
+        """Check the checksums of ranges that may end a process; end each where they are wrong or enough is checked.
 
         Raises:
             SourceUnavailable: A leader does not answer.
         """
         ranges = [seen.split for seen in progress]
-        for seen, found in zip(progress, check(self.connection, ranges, CHECKED_BYTES // len(ranges)), strict=True):
+        checked = check(self.connection, ranges, CHECKED_BYTES // len(ranges), ahead=FETCHED_AHEAD_BYTES // len(ranges))
+        damaged: list[KafkaSplit] = []
+        for seen, found in zip(progress, checked, strict=True):
+            if found.damage:
+                damaged.append(replace(seen.split, start=found.end, end=found.end + 1))
             if found.end < seen.split.end:
                 halt = Halt.UNREADABLE if found.damage else Halt.FULL
                 reason = found.damage or "so much was checked"
@@ -269,7 +273,7 @@ class KafkaReader:
                 seen.done = seen.limit <= seen.split.start
                 seen.next_offset = seen.split.start
         if not any(seen.stop is not None and seen.stop.halt is Halt.FULL for seen in progress):
-            fatal.settle()
+            fatal.settle(self.connection.bootstrap, damaged)
 
     def _read_on(self, by_partition: dict[int, _Progress], *, crcs: bool) -> Iterator[tuple[list[bytes], Ints]]:
         open_splits = [seen for seen in by_partition.values() if not seen.done]
