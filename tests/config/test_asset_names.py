@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wordtide.config import Stream, parse_configuration, parse_streams
-from wordtide.config.asset_names import collisions, source_path, withheld
+from wordtide.config.asset_names import Part, StreamAsset, asset_path, collisions, withheld
 
 ORIGIN = Path("/etc/w/streams.yaml")
 
@@ -22,6 +22,11 @@ def topic(name: str, topic: str) -> str:
 
 def folder(name: str, more: str = "") -> str:
     return f"  {name}: {{landing: {{path: in/{name}}}{more}}}\n"
+
+
+def source_key(text: str) -> str:
+    (stream,) = streams(text)
+    return "/".join(asset_path(StreamAsset.of(stream, Part.SOURCE)))
 
 
 OTHERS = topic("news", "news") + topic("more_news", "news") + folder("articles")
@@ -57,7 +62,7 @@ OTHERS = topic("news", "news") + topic("more_news", "news") + folder("articles")
             "the receiver of word_counts and the table of flume would both be the asset flume/word_counts",
         ),
         (
-            topic("a", "a.b") + topic("b", "/".join(source_path(*streams(topic("a", "a.b")))).removeprefix("kafka/")),
+            topic("a", "a.b") + topic("b", source_key(topic("a", "a.b")).removeprefix("kafka/")),
             {"a", "b"},
             "rename one of them, or read it from another streams.yaml",
         ),

@@ -11,7 +11,9 @@ from resources import HdfsResource, KafkaResource, SparkResource
 from tests.support import Place
 from wordtide.config import Stream, StreamConfig
 from wordtide.dagster.definitions import build_definitions
+from wordtide.dagster.translator import WordtideTranslator
 
+NAMING = WordtideTranslator()
 NEWS = Stream(
     "news", StreamConfig.model_validate({"kafka": {"topic": "news"}}), "/nowhere/tables/news/word_counts", None
 )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import dagster as dg
 import pytest
 
-from tests.dagster.support import definitions, instance, tick
+from tests.dagster.support import NAMING, definitions, instance, tick
 from tests.support import Place, decide, wait_until
 from wordtide.config import Stream
 from wordtide.core.stalls import Standing
@@ -89,7 +89,7 @@ def test_a_decision_while_nothing_runs_starts_a_run_whose_check_passes(place: Pl
 
 def test_a_check_names_a_bounded_number_and_says_how_many_there_are(place: Place, stream: Stream) -> None:
     names = tuple(f"{number}{'x' * 1_000}" for number in range(5_000))
-    early = _EarlyCheck(stream, place.table(stream), threading.Event())
+    early = _EarlyCheck(stream, place.table(stream), NAMING.table_key(stream), threading.Event())
     result = early(Standing(parked=names, stalled=names, settled=True))
     assert result is not None
     assert len(result.description or "") < 15_000

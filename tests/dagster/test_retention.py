@@ -6,10 +6,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from tests.dagster.support import by_hand, events, instance
+from tests.dagster.support import NAMING, by_hand, events, instance
 from wordtide.config import Stream, parse_streams
 from wordtide.dagster.definitions import build_definitions
-from wordtide.dagster.keys import source_key, word_counts_key
 from wordtide.dagster.retention import delete_old_runs, delete_run
 from wordtide.dagster.word_counts import CHECK_NAME
 from wordtide.table.files import utc_now
@@ -40,7 +39,7 @@ class Folder:
         return by_hand(self.defs, self.stream, self.home)
 
     def forget(self, after: timedelta = IN_A_WEEK, seconds: float = 60.0) -> int:
-        return delete_old_runs(self.home, [self.stream], utc_now() + after, seconds)
+        return delete_old_runs(self.home, [self.stream], utc_now() + after, seconds, translator=NAMING)
 
     def runs(self) -> list[str]:
         return [record.dagster_run.run_id for record in self.home.get_run_records(ascending=True)]
@@ -66,7 +65,7 @@ def test_old_runs_go_with_their_events_and_files_and_what_is_known_of_the_assets
     with instance() as home:
         here = Folder(tmp_path, home)
         ids = [here.drain(2).run_id for _ in range(3)]
-        table, source = word_counts_key(here.stream), source_key(here.stream)
+        table, source = NAMING.table_key(here.stream), NAMING.source_key(here.stream)
         check = dg.AssetCheckKey(table, CHECK_NAME)
 
         def known():

@@ -7,12 +7,11 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
-from tests.dagster.support import NEWS, by_hand, definitions, events, instance
+from tests.dagster.support import NAMING, NEWS, by_hand, definitions, events, instance
 from wordtide.core.model import Status
 from wordtide.core.position import Offsets, parse
 from wordtide.dagster.definitions import build_definitions
 from wordtide.dagster.events import Report, SourceVersion, materialization, next_version, source_events
-from wordtide.dagster.keys import source_key, word_counts_key
 from wordtide.dagster.versions import MAX_CHARACTERS, VERSION_TAG, Version
 from wordtide.sources.kafka import source as kafka
 
@@ -86,24 +85,24 @@ def test_a_table_is_in_step_with_a_source_of_many_partitions_until_that_moves(ol
     with dg.DagsterInstance.ephemeral() as home:
 
         def tell(version: Version, table: Version) -> None:
-            for event in source_events(NEWS, version, position(3), 0):
+            for event in source_events(NEWS, version, position(3), 0, NAMING):
                 home.report_runless_asset_event(event)
-            (newest,) = home.fetch_materializations(source_key(NEWS), limit=1).records
+            (newest,) = home.fetch_materializations(NAMING.source_key(NEWS), limit=1).records
             known = Version.of_event(newest.asset_materialization)
             assert known == version
-            told = materialization(NEWS, REPORT, table, SourceVersion(known, newest.storage_id))
+            told = materialization(NEWS, REPORT, table, SourceVersion(known, newest.storage_id), NAMING)
             home.report_runless_asset_event(told)
 
         def status() -> str:
             loading = LoadingContextForTest(home)
-            return CachingStaleStatusResolver(home, graph, loading).get_status(word_counts_key(NEWS)).value
+            return CachingStaleStatusResolver(home, graph, loading).get_status(NAMING.table_key(NEWS)).value
 
         whole = str(position(5_000))
         first = Version(whole, whole) if old else Version.of(whole)
         tell(first, first)
         assert status() == "FRESH"
         moved = Version.of(str(position(5_000, 7)))
-        for event in source_events(NEWS, moved, position(5_000, 7), 0):
+        for event in source_events(NEWS, moved, position(5_000, 7), 0, NAMING):
             home.report_runless_asset_event(event)
         assert status() == "STALE"
         tell(moved, moved)
@@ -119,15 +118,15 @@ def test_a_run_over_many_partitions_writes_bounded_tags_and_goes_on_from_the_who
         for lines in (["a b"] * 60, ["b"] * 60):
             place.produce(stream, lines)
             assert by_hand(defs, stream, home).success
-            source = home.fetch_materializations(source_key(stream), limit=1).records[0].asset_materialization
+            source = home.fetch_materializations(NAMING.source_key(stream), limit=1).records[0].asset_materialization
             for event in (*events(home, stream), source):
                 assert all(len(value) < 600 for value in event.tags.values())
             newest = events(home, stream)[-1]
             version = Version.of_event(newest)
             assert parse(version.whole) == parse(Version.of_event(source).whole)
             assert len(parse(version.whole).next) == 60
-            key = source_key(stream).to_user_string()
+            key = NAMING.source_key(stream).to_user_string()
             assert newest.tags[f"dagster/input_data_version/{key}"] == source.tags[VERSION_TAG] == version.tag
         loading = LoadingContextForTest(home)
         resolver = CachingStaleStatusResolver(home, defs.resolve_asset_graph(), loading)
-        assert resolver.get_status(word_counts_key(stream)).value == "FRESH"
+        assert resolver.get_status(NAMING.table_key(stream)).value == "FRESH"

@@ -35,6 +35,7 @@ from tests.support import (
 from wordtide.cli.dagster_dev import DagsterDev
 from wordtide.config import PROJECT_ROOT, Stream
 from wordtide.dagster.runs import unfinished_runs
+from wordtide.dagster.translator import WordtideTranslator
 from wordtide.drain.loop import Step
 from wordtide.embedded.cluster import ClusterAddress
 
@@ -278,7 +279,7 @@ def test_a_drain_goes_on_without_dagsters_database_and_the_next_run_reports_the_
         assert len(numbers) >= 5
         assert before == numbers[: len(before)]
         assert len(before) < len(numbers)
-        for record in unfinished_runs(instance, stream):
+        for record in unfinished_runs(instance, stream, WordtideTranslator()):
             # As Dagster's run monitoring does; without it, it is taken for dead after max_run and two minutes.
             instance.report_run_failed(record.dagster_run)
         assert by_hand(defs, stream, instance).success

@@ -7,10 +7,10 @@ import dagster as dg
 
 from resources import HdfsResource, KafkaResource, TablesResource
 from wordtide.config import Stream
-from wordtide.config.asset_names import ALERTS_SENSOR
+from wordtide.config.asset_names import Definition, Role
 from wordtide.core.problems import ConfigError
 from wordtide.core.source import Source
-from wordtide.dagster.keys import word_counts_key
+from wordtide.dagster.translator import WordtideTranslator, naming_of
 from wordtide.dagster.word_counts import CHECK_NAME
 from wordtide.exporters.alerts.channels import senders_from_environment
 from wordtide.exporters.alerts.decide import State, decide, deliver, lines_of
@@ -33,23 +33,38 @@ def configured() -> bool:
 
 
 def build_alerts_sensor(
-    streams: Sequence[Stream], checks: Sequence[dg.AssetCheckKey], refused: Mapping[str, str]
+    streams: Sequence[Stream],
+    checks: Sequence[dg.AssetCheckKey],
+    refused: Mapping[str, str],
+    *,
+    translator: WordtideTranslator | None = None,
 ) -> dg.SensorDefinition:
-    """Return the sensor for all streams.
+    """Return the sensor that sends alerts for all streams.
 
     Args:
         streams: The streams.
         checks: Checks to be heard of when they fail; those of other assets are left out.
         refused: Why other streams are withheld, by name.
+        translator: Names it and the definitions that its messages name.
+
+    Example:
+        ```python
+        tables = [build_word_counts(stream) for stream in streams]
+        checks = [key for table in tables for key in table.check_keys]
+        dg.Definitions(assets=tables, sensors=[build_alerts_sensor(streams, checks, {})])
+        ```
     """
+    naming = translator or WordtideTranslator()
+    itself = Definition(Role.ALERTS_SENSOR)
     watchers: list[Watcher] = []
     names = [stream.name for stream in streams]
 
     @dg.sensor(
-        name=ALERTS_SENSOR,
+        name=naming.get_definition_name(itself),
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING if configured() else dg.DefaultSensorStatus.STOPPED,
-        description="Tells by webhook or mail, once, what is wrong with a stream and what to do, and when it is over.",
+        description=naming.get_definition_description(itself),
+        tags=naming.get_definition_tags(itself),
     )
     def alert(
         context: dg.SensorEvaluationContext, kafka: KafkaResource, hdfs: HdfsResource, tables: TablesResource
@@ -70,9 +85,17 @@ def build_alerts_sensor(
         before = State.of_cursor(context.cursor)
         now = time.time()
         judged = [
-            judge(one, seen[one.name], now, before.behind.get(one.name), before.episodes.keys()) for one in streams
+            judge(
+                one,
+                seen[one.name],
+                now,
+                before.behind.get(one.name),
+                before.episodes.keys(),
+                naming_of(naming),
+            )
+            for one in streams
         ]
-        judged += [failed_checks(context.instance, one, checks) for one in streams]
+        judged += [failed_checks(context.instance, one, checks, naming) for one in streams]
         judged += [judge_configuration(name, refused.get(name)) for name in (*names, *refused)]
         right = gone(before, {*names, *refused}, checks).union(*(one.right for one in judged))
         state = decide(before, [alarm for one in judged for alarm in one.alarms], right, senders.keys(), now)
@@ -103,9 +126,14 @@ def gone(state: State, names: Collection[str], checks: Sequence[dg.AssetCheckKey
     )
 
 
-def failed_checks(instance: dg.DagsterInstance, stream: Stream, checks: Sequence[dg.AssetCheckKey]) -> Judgement:
+def failed_checks(
+    instance: dg.DagsterInstance,
+    stream: Stream,
+    checks: Sequence[dg.AssetCheckKey],
+    translator: WordtideTranslator,
+) -> Judgement:
     """Return which of a stream's checks failed when they last ran."""
-    mine = [key for key in checks if key.asset_key == word_counts_key(stream)]
+    mine = [key for key in checks if key.asset_key == translator.table_key(stream)]
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(mine)
     found: dict[str, str | None] = {}
     for key, record in latest.items():
@@ -118,4 +146,4 @@ def failed_checks(instance: dg.DagsterInstance, stream: Stream, checks: Sequence
             # What is parked has an alarm of its own, which ends with the decision and not with the next run.
             own = key.name == CHECK_NAME and not (stalled and stalled.value)
             found[key.name] = None if own or evaluation is None else evaluation.description or ""
-    return judge_checks(stream.name, found)
+    return judge_checks(stream.name, found, naming_of(translator))

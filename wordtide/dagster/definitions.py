@@ -18,6 +18,7 @@ from wordtide.dagster.retention import build_retention_sensor
 from wordtide.dagster.schedules import build_maintenance_schedule
 from wordtide.dagster.sensors import build_sensor
 from wordtide.dagster.sources import build_sources
+from wordtide.dagster.translator import WordtideTranslator, naming_of
 from wordtide.dagster.withheld import build_withheld
 from wordtide.dagster.word_counts import build_word_counts
 from wordtide.drain.pacing import spark_objection
@@ -35,6 +36,7 @@ def build_definitions(
     hdfs: HdfsResource | None = None,
     spark: SparkResource | None = None,
     openlineage: OpenLineageResource | None = None,
+    translator: WordtideTranslator | None = None,
 ) -> dg.Definitions:
     """Return assets, sensors, jobs and resources for streams.
 
@@ -47,6 +49,7 @@ def build_definitions(
         hdfs: Default: by environment variables, else the embedded HDFS.
         spark: Default: `local[*]`, started only when a batch needs it.
         openlineage: Default: by environment variables, else off.
+        translator: Names and describes all assets and definitions; default: `WordtideTranslator`.
 
     Raises:
         ConfigError: `streams.yaml` is wrong as a whole; while definitions are validated, some stream cannot run.
@@ -56,25 +59,26 @@ def build_definitions(
     """
     configuration = load_configuration() if streams is None else Configuration(dict(streams))
     engine = spark or SparkResource()
-    refused = {**_without_spark(configuration, engine), **withheld(configuration)}
+    naming = translator or WordtideTranslator()
+    refused = {**_without_spark(configuration, engine), **withheld(configuration, naming_of(naming))}
     if refused and os.environ.get(VALIDATING):
         raise ConfigError("\n".join(refused.values()))
     for problem in refused.values():
         log.warning("withheld: %s", problem)
     chosen = [stream for stream in configuration.streams.values() if stream.name not in refused]
     where = hdfs or HdfsResource()
-    jobs = {stream.name: build_drain_job(stream) for stream in chosen}
-    maintenance = build_maintenance_job(chosen)
-    tables = [build_word_counts(stream) for stream in chosen]
+    jobs = {stream.name: build_drain_job(stream, translator=naming) for stream in chosen}
+    maintenance = build_maintenance_job(chosen, translator=naming)
+    tables = [build_word_counts(stream, translator=naming) for stream in chosen]
     checks = [key for table in tables for key in table.check_keys]
     return dg.Definitions(
-        assets=[*build_sources(chosen), *tables, *(build_withheld(name, why) for name, why in refused.items())],
+        assets=[*build_sources(chosen, translator=naming), *tables, *build_withheld(refused, translator=naming)],
         jobs=[*jobs.values(), maintenance],
-        schedules=[build_maintenance_schedule(maintenance)],
+        schedules=[build_maintenance_schedule(maintenance, translator=naming)],
         sensors=[
-            *(build_sensor(stream, jobs[stream.name]) for stream in chosen),
-            build_alerts_sensor(chosen, checks, refused),
-            build_retention_sensor(chosen),
+            *(build_sensor(stream, jobs[stream.name], translator=naming) for stream in chosen),
+            build_alerts_sensor(chosen, checks, refused, translator=naming),
+            build_retention_sensor(chosen, translator=naming),
         ],
         resources={
             "kafka": kafka or KafkaResource(),

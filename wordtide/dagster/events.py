@@ -14,8 +14,8 @@ from wordtide.config import Stream
 from wordtide.core.model import Committed, FileSplit, KafkaSplit, SplitProof, Status
 from wordtide.core.position import FileCount, Offsets, Position, parse
 from wordtide.dagster.coverage import FIRST_TAG, LAST_TAG
-from wordtide.dagster.keys import receiver_key, source_key, word_counts_key
 from wordtide.dagster.labels import column_lineage
+from wordtide.dagster.translator import WordtideTranslator
 from wordtide.dagster.versions import INITIAL, VERSION_TAG, Version
 from wordtide.table.record import LedgerRow, SplitRecord
 from wordtide.table.scan import BatchTotal
@@ -249,7 +249,12 @@ def summarise(totals: Sequence[BatchTotal], position: Position | None) -> Report
 
 
 def materialization(
-    stream: Stream, report: Report, version: Version, source: SourceVersion, table_rows: int | None = None
+    stream: Stream,
+    report: Report,
+    version: Version,
+    source: SourceVersion,
+    translator: WordtideTranslator,
+    table_rows: int | None = None,
 ) -> dg.AssetMaterialization:
     """Return the event of a report.
 
@@ -258,15 +263,16 @@ def materialization(
         report: What to say.
         version: The table's data version with it.
         source: The version of the source that Dagster knows at this moment.
+        translator: Names the assets.
         table_rows: Rows of the whole table, where that is known.
     """
     single = report.batches == 1
     name = f"batch {report.last}" if single else f"batches {report.first} to {report.last}"
     unit = "records" if stream.config.kafka else "lines"
     return dg.AssetMaterialization(
-        word_counts_key(stream),
+        translator.table_key(stream),
         description=f"{name}: {report.words:,} words from {report.records:,} {unit}",
-        metadata=_metadata(stream, report)
+        metadata=_metadata(stream, report, translator)
         | version.metadata
         | ({} if table_rows is None else {"dagster/row_count": table_rows}),
         # Dagster sets none of these on events logged within a run.
@@ -274,14 +280,14 @@ def materialization(
             VERSION_TAG: version.tag,
             "dagster/data_version_is_user_provided": "true",
             "dagster/code_version": __version__,
-            **input_tags(stream, source),
+            **input_tags(translator.source_key(stream), source),
             FIRST_TAG: str(report.first),
             LAST_TAG: str(report.last),
         },
     )
 
 
-def _metadata(stream: Stream, report: Report) -> dict[str, Any]:
+def _metadata(stream: Stream, report: Report, translator: WordtideTranslator) -> dict[str, Any]:
     """Return what an event shows, in the order in which its page shows it: what is asked for first stands first."""
     metadata: dict[str, Any] = {"batch": report.last}
     if report.batches > 1:
@@ -299,7 +305,7 @@ def _metadata(stream: Stream, report: Report) -> dict[str, Any]:
     if report.engine is not None:
         metadata["engine"] = report.engine
     metadata |= {f"seconds_{step}": shown_seconds(spent) for step, spent in report.seconds.items()}
-    metadata["dagster/column_lineage"] = column_lineage(stream)
+    metadata["dagster/column_lineage"] = column_lineage(stream, translator.source_key(stream))
     return metadata
 
 
@@ -356,15 +362,15 @@ def position_in(version: str) -> Position | None:
     return parse(version.partition(_CORRECTED)[0])
 
 
-def input_tags(stream: Stream, source: SourceVersion) -> dict[str, str]:
-    """Return the tags that say from which version of the source a materialization comes.
+def input_tags(key: dg.AssetKey, source: SourceVersion) -> dict[str, str]:
+    """Return the tags that say from which version of the source, which has this key, a materialization comes.
 
     Both are needed: with the version alone Dagster shows the table as out of step with a dependency that is new to it.
     """
-    key = source_key(stream).to_user_string()
+    name = key.to_user_string()
     return {
-        f"dagster/input_data_version/{key}": source.version.tag,
-        f"dagster/input_event_pointer/{key}": "NULL" if source.event is None else str(source.event),
+        f"dagster/input_data_version/{name}": source.version.tag,
+        f"dagster/input_event_pointer/{name}": "NULL" if source.event is None else str(source.event),
     }
 
 
@@ -390,13 +396,16 @@ def source_version(known: str, before: Position | None, position: Position) -> s
 
 
 def source_events(
-    stream: Stream, version: Version, position: Position, lag: int | None
+    stream: Stream, version: Version, position: Position, lag: int | None, translator: WordtideTranslator
 ) -> list[dg.AssetMaterialization]:
     """Return the events that tell Dagster a source's version, and how far a stream has taken it.
 
     What a receiver takes in gets one as well: it flows, and its asset must not look as if it never had.
     """
-    metadata: dict[str, Any] = {"taken": str(position), "taken_by": dg.MetadataValue.asset(word_counts_key(stream))}
+    metadata: dict[str, Any] = {
+        "taken": str(position),
+        "taken_by": dg.MetadataValue.asset(translator.table_key(stream)),
+    }
     metadata |= version.metadata
     if lag is not None:
         metadata["lag"] = lag
@@ -407,6 +416,6 @@ def source_events(
             metadata=metadata,
             tags={VERSION_TAG: version.tag, "dagster/data_version_is_user_provided": "true"},
         )
-        for key in (source_key(stream), receiver_key(stream) if stream.receiver else None)
+        for key in (translator.source_key(stream), translator.receiver_key(stream))
         if key is not None
     ]

@@ -7,9 +7,8 @@ import dagster as dg
 
 from resources import TablesResource
 from wordtide.config import Stream
-from wordtide.config.asset_names import MAINTENANCE_JOB, job_name
-from wordtide.dagster.keys import word_counts_key
-from wordtide.dagster.runs import STREAM_TAG
+from wordtide.config.asset_names import Definition, Role
+from wordtide.dagster.translator import WordtideTranslator
 from wordtide.status.lag import LOOK_PROBLEMS
 from wordtide.table.maintain import compact_if_needed, vacuum
 from wordtide.table.panics import panics_as_errors
@@ -17,26 +16,40 @@ from wordtide.table.panics import panics_as_errors
 UnresolvedJob = Any  # dagster does not export the type of define_asset_job's result
 
 
-def drain_job_name(stream: Stream) -> str:
-    """Return the name of a stream's drain job."""
-    return job_name(stream.name)
+def build_drain_job(stream: Stream, *, translator: WordtideTranslator | None = None) -> UnresolvedJob:
+    """Return the job that drains one stream; sensor, `dagster job launch` and UI all use it.
 
-
-def build_drain_job(stream: Stream) -> UnresolvedJob:
-    """Return the job that drains one stream; sensor, `dagster job launch` and UI all use it."""
+    Example:
+        ```python
+        dg.Definitions(assets=[build_word_counts(stream)], jobs=[build_drain_job(stream)])
+        ```
+    """
+    naming = translator or WordtideTranslator()
+    itself = Definition(Role.DRAIN_JOB, stream.name)
     return dg.define_asset_job(
-        drain_job_name(stream),
-        selection=dg.AssetSelection.assets(word_counts_key(stream)),
-        description=f"Drains {stream.name} into its word_counts table.",
-        tags={STREAM_TAG: stream.name},
+        naming.get_definition_name(itself),
+        selection=dg.AssetSelection.assets(naming.table_key(stream)),
+        description=naming.get_definition_description(itself),
+        tags={**naming.get_definition_tags(itself), **naming.run_tags(stream)},
         executor_def=dg.in_process_executor,
     )
 
 
-def build_maintenance_job(streams: Sequence[Stream]) -> dg.JobDefinition:
-    """Return the job that merges small files and deletes orphans of killed attempts."""
+def build_maintenance_job(
+    streams: Sequence[Stream], *, translator: WordtideTranslator | None = None
+) -> dg.JobDefinition:
+    """Return the job that merges small files and deletes orphans of killed attempts.
 
-    @dg.op(description="Merges small files of all tables and deletes what killed attempts left.")
+    Example:
+        ```python
+        maintenance = build_maintenance_job(streams)
+        dg.Definitions(jobs=[maintenance], schedules=[build_maintenance_schedule(maintenance)])
+        ```
+    """
+    naming = translator or WordtideTranslator()
+    job, op = Definition(Role.MAINTENANCE_JOB), Definition(Role.MAINTENANCE_OP)
+
+    @dg.op(name=naming.get_definition_name(op), description=naming.get_definition_description(op))
     def tidy_tables(context: dg.OpExecutionContext, tables: TablesResource) -> None:
         failed: list[str] = []
         for stream in streams:
@@ -55,8 +68,9 @@ def build_maintenance_job(streams: Sequence[Stream]) -> dg.JobDefinition:
             raise dg.Failure("; ".join(failed))
 
     @dg.job(
-        name=MAINTENANCE_JOB,
-        description="Tidies all tables. Drains do it too: this job is for streams that nothing drains.",
+        name=naming.get_definition_name(job),
+        description=naming.get_definition_description(job),
+        tags=naming.get_definition_tags(job),
     )
     def maintenance() -> None:
         tidy_tables()

@@ -11,7 +11,6 @@ from urllib.parse import quote
 import dagster as dg
 
 from wordtide.config import Stream, is_url
-from wordtide.dagster.keys import source_key
 from wordtide.storage import HdfsAddress
 
 _COLUMNS = dg.TableSchema(
@@ -57,14 +56,19 @@ def table_name(stream: Stream) -> str:
     return f"{stream.name}.word_counts"
 
 
-def table_labels(stream: Stream) -> dict[str, object]:
-    """Return what a table's definition says of it under Dagster's own labels."""
+def table_labels(stream: Stream, source: dg.AssetKey) -> dict[str, object]:
+    """Return what a table's definition says of it under Dagster's own labels.
+
+    Args:
+        stream: The stream.
+        source: The key of its topic or landing folder.
+    """
     return {
         "dagster/table_name": table_name(stream),
         "dagster/storage_kind": "deltalake",
         "dagster/uri": stream.table,
         "dagster/column_schema": _COLUMNS,
-        "dagster/column_lineage": column_lineage(stream),
+        "dagster/column_lineage": column_lineage(stream, source),
         **code_references(stream, Path(__file__).with_name("word_counts.py")),
     }
 
@@ -79,10 +83,9 @@ def source_labels(stream: Stream) -> dict[str, object]:
     }
 
 
-def column_lineage(stream: Stream) -> dg.TableColumnLineage:
-    """Return which columns of the source a table's columns come from."""
+def column_lineage(stream: Stream, source: dg.AssetKey) -> dg.TableColumnLineage:
+    """Return which columns of the source, which has this key, a table's columns come from."""
     text, when, *where = (column.name for column in source_columns(stream).columns)
-    source = source_key(stream)
 
     def of(*columns: str) -> list[dg.TableColumnDep]:
         return [dg.TableColumnDep(source, column) for column in columns]

@@ -6,12 +6,15 @@ import logging
 import traceback
 from datetime import timedelta
 from typing import Self
+from urllib.parse import quote
 
 import dagster as dg
 
 from resources import OpenLineageResource
 from wordtide.config import home
+from wordtide.config.asset_names import Definition, Role
 from wordtide.core.problems import WordtideError
+from wordtide.dagster.translator import WordtideTranslator
 from wordtide.exporters.openlineage.feed import LineageFeed
 from wordtide.exporters.openlineage.naming import names_of
 from wordtide.exporters.openlineage.records import DrainRun, End, Records
@@ -42,6 +45,7 @@ class Lineage:
         openlineage: The backend, if any.
         kafka: The cluster of the stream's topic, if that is its source.
         hdfs: The HDFS in use, if any.
+        translator: Names the stream's job.
     """
 
     def __init__(
@@ -51,22 +55,25 @@ class Lineage:
         openlineage: OpenLineageResource,
         kafka: KafkaConnection | None,
         hdfs: HdfsAddress | None,
+        translator: WordtideTranslator,
     ) -> None:
         self._context = context
         self._table = table
         self._settings = openlineage.settings()
         self._servers = kafka, hdfs
+        self._translator = translator
         self._feed: LineageFeed | None = None
 
     def __enter__(self) -> Self:
         if self._settings is not None:
-            stream = self._table.stream
+            stream, naming = self._table.stream, self._translator
+            job = naming.get_definition_name(Definition(Role.DRAIN_JOB, stream.name))
             self._feed = LineageFeed(
                 DrainRun(self._context.run.run_id, utc_now()),
-                names_of(stream, self._settings.namespace, *self._servers),
+                names_of(stream, self._settings.namespace, *self._servers, job),
                 self._table,
                 self._settings,
-                Records(home() / "lineage" / stream.name),
+                Records(home() / "lineage" / quote(naming.get_stream_tag(stream.name), safe="")),
                 lambda run: _ended(self._context.instance, run),
                 self._warn,
             )

@@ -30,9 +30,9 @@ from wordtide.dagster.events import (
     source_version,
     summarise,
 )
-from wordtide.dagster.keys import source_key, word_counts_key
 from wordtide.dagster.preview import row_count
 from wordtide.dagster.runs import may_live, unfinished_runs
+from wordtide.dagster.translator import WordtideTranslator
 from wordtide.dagster.versions import Version
 from wordtide.drain.loop import Summary
 from wordtide.table.commit import WordCounts
@@ -87,12 +87,16 @@ class Reporter:
         context: The running asset's context.
         stream: Its stream.
         table: Its table, for what an earlier run left unreported.
+        translator: Names its assets.
     """
 
-    def __init__(self, context: dg.AssetExecutionContext, stream: Stream, table: WordCounts) -> None:
+    def __init__(
+        self, context: dg.AssetExecutionContext, stream: Stream, table: WordCounts, translator: WordtideTranslator
+    ) -> None:
         self._context = context
         self._stream = stream
         self._table = table
+        self._translator = translator
         self._queue: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=f"report-{stream.name}", daemon=True)
         self._failure: Exception | None = None
@@ -143,7 +147,7 @@ class Reporter:
     def _work(self) -> None:
         try:
             report = self._queue.get()
-            self._version = self._newest_event(word_counts_key(self._stream))[0]
+            self._version = self._newest_event(self._translator.table_key(self._stream))[0]
             if report is not None:
                 # Before its table's event: a table that names a version of its source must find it there.
                 self._tell_source(report)
@@ -171,7 +175,8 @@ class Reporter:
 
     def _log(self, report: Report, table_rows: int | None = None) -> None:
         self._version = next_version(self._version, report.last, report.position, report.status)
-        self._send(materialization(self._stream, report, self._version, self._source_version(), table_rows))
+        source = self._source_version()
+        self._send(materialization(self._stream, report, self._version, source, self._translator, table_rows))
         self._events += 1
         self._logged_at = time.monotonic()
         self._reported.add(report.first, report.last)
@@ -198,10 +203,12 @@ class Reporter:
         if not report.position:
             return
         known = self._source_version().version
-        before = self._newest_event(word_counts_key(self._stream))[0]
+        before = self._newest_event(self._translator.table_key(self._stream))[0]
         version = source_version(known.whole, position_in(before.whole) if before else None, report.position)
         if version != known.whole:
-            for event in source_events(self._stream, Version.of(version), report.position, report.lag):
+            for event in source_events(
+                self._stream, Version.of(version), report.position, report.lag, self._translator
+            ):
                 self._send(event)
 
     def _source_version(self) -> SourceVersion:
@@ -210,7 +217,7 @@ class Reporter:
         Every event of the table names this one. The exact range is its own data version; with another version than
         the source's newest the UI would show the table as outdated, for as long as nothing new arrives.
         """
-        version, event = self._newest_event(source_key(self._stream))
+        version, event = self._newest_event(self._translator.source_key(self._stream))
         return SourceVersion(version or SourceVersion().version, event)
 
     def _newest_event(self, key: dg.AssetKey) -> tuple[Version | None, int | None]:
@@ -231,7 +238,7 @@ class Reporter:
         now = utc_now()
         running = [
             record
-            for record in unfinished_runs(self._context.instance, self._stream)
+            for record in unfinished_runs(self._context.instance, self._stream, self._translator)
             if may_live(self._stream, (now - record.create_timestamp).total_seconds())
         ]
         others = {record.dagster_run.run_id for record in running} - {self._context.run.run_id}
@@ -265,7 +272,7 @@ class Reporter:
 
     def _read_reported(self, before: int | None) -> Reported:
         """Return which batches have an event, of which only the newest are looked at."""
-        key = word_counts_key(self._stream)
+        key = self._translator.table_key(self._stream)
         reported = Reported()
         # Mostly the newest says that everything is reported.
         for limit in (1, EVENTS_LOOKED_AT):

@@ -10,11 +10,10 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 
 from wordtide.config import Stream
-from wordtide.config.asset_names import RETENTION_SENSOR
-from wordtide.dagster.jobs import drain_job_name
-from wordtide.dagster.keys import source_key, word_counts_key
+from wordtide.config.asset_names import Definition, Role
 from wordtide.dagster.reporter import EVENTS_LOOKED_AT
-from wordtide.dagster.runs import STREAM_TAG, UNFINISHED
+from wordtide.dagster.runs import UNFINISHED
+from wordtide.dagster.translator import WordtideTranslator
 from wordtide.table.files import utc_now
 
 TICK_SECONDS = 300
@@ -25,17 +24,32 @@ DELETE_SECONDS = 30.0
 _FINISHED = [status for status in dg.DagsterRunStatus if status not in UNFINISHED]
 
 
-def build_retention_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
-    """Return the sensor that deletes what is older than each stream keeps. It starts no runs."""
+def build_retention_sensor(
+    streams: Sequence[Stream], *, translator: WordtideTranslator | None = None
+) -> dg.SensorDefinition:
+    """Return the sensor that deletes the drain runs which are older than their stream's ``keep_runs``.
+
+    Args:
+        streams: The streams.
+        translator: Names it, and the runs that it deletes; the streams' jobs must have the same one.
+
+    Example:
+        ```python
+        dg.Definitions(sensors=[build_retention_sensor(streams)])
+        ```
+    """
+    naming = translator or WordtideTranslator()
+    itself = Definition(Role.RETENTION_SENSOR)
 
     @dg.sensor(
-        name=RETENTION_SENSOR,
+        name=naming.get_definition_name(itself),
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Deletes drain runs with their events once they are older than `keep_runs`.",
+        description=naming.get_definition_description(itself),
+        tags=naming.get_definition_tags(itself),
     )
     def forget(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        deleted = delete_old_runs(context.instance, streams, utc_now(), DELETE_SECONDS)
+        deleted = delete_old_runs(context.instance, streams, utc_now(), DELETE_SECONDS, translator=naming)
         return dg.SensorResult(skip_reason=f"{deleted} old runs deleted" if deleted else "no run is old enough")
 
     return forget
@@ -47,6 +61,8 @@ def delete_old_runs(
     now: datetime,
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
+    *,
+    translator: WordtideTranslator,
 ) -> int:
     """Delete the runs that streams keep no longer, oldest first, for at most so many seconds; return how many.
 
@@ -57,7 +73,7 @@ def delete_old_runs(
     deleted = 0
     failed: list[str] = []
     for stream in streams:
-        for run_id in _old_runs(instance, stream, now):
+        for run_id in _old_runs(instance, stream, now, translator):
             if clock() >= until:
                 break
             try:
@@ -71,31 +87,33 @@ def delete_old_runs(
     return deleted
 
 
-def _old_runs(instance: dg.DagsterInstance, stream: Stream, now: datetime) -> Iterator[str]:
+def _old_runs(
+    instance: dg.DagsterInstance, stream: Stream, now: datetime, translator: WordtideTranslator
+) -> Iterator[str]:
     """Yield the runs of a stream that may go: its job's, finished long ago, and holding nothing that is still read."""
     if stream.config.keep_runs is None:
         return
     old = dg.RunsFilter(
-        job_name=drain_job_name(stream),
+        job_name=translator.get_definition_name(Definition(Role.DRAIN_JOB, stream.name)),
         # Another code location may have a job of that name.
-        tags={STREAM_TAG: stream.name},
+        tags=translator.run_tags(stream),
         statuses=_FINISHED,
         updated_before=now - timedelta(seconds=stream.config.keep_runs),
     )
     found = instance.get_run_records(old, limit=RUNS_AT_ONCE + EVENTS_LOOKED_AT + 1, ascending=True)
     if found:
-        needed = _needed_runs(instance, stream)
+        needed = _needed_runs(instance, stream, translator)
         ids = [record.dagster_run.run_id for record in found]
         yield from [run_id for run_id in ids if run_id not in needed][:RUNS_AT_ONCE]
 
 
-def _needed_runs(instance: dg.DagsterInstance, stream: Stream) -> frozenset[str]:
+def _needed_runs(instance: dg.DagsterInstance, stream: Stream, translator: WordtideTranslator) -> frozenset[str]:
     """Return the runs that hold what is read: the events that say what is reported, and the newest of the source.
 
     A report looks at no older events, so what goes changes nothing of what it finds.
     """
-    events = instance.fetch_materializations(word_counts_key(stream), limit=EVENTS_LOOKED_AT).records
-    source = instance.fetch_materializations(source_key(stream), limit=1).records
+    events = instance.fetch_materializations(translator.table_key(stream), limit=EVENTS_LOOKED_AT).records
+    source = instance.fetch_materializations(translator.source_key(stream), limit=1).records
     return frozenset(record.run_id for record in (*events, *source))
 
 

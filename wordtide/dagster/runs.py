@@ -5,9 +5,8 @@ from __future__ import annotations
 import dagster as dg
 
 from wordtide.config import Stream
-from wordtide.dagster.keys import word_counts_key
+from wordtide.dagster.translator import WordtideTranslator
 
-STREAM_TAG = "wordtide/stream"
 GRACE_SECONDS = 120.0
 """A run older than `max_run` and this is the run of a host that died; it no longer holds the stream."""
 RUNS_LOOKED_AT = 200
@@ -27,11 +26,11 @@ def may_live(stream: Stream, age: float) -> bool:
     return -limit <= age <= limit
 
 
-def unfinished_runs(instance: dg.DagsterInstance, stream: Stream) -> list[dg.RunRecord]:
+def unfinished_runs(instance: dg.DagsterInstance, stream: Stream, translator: WordtideTranslator) -> list[dg.RunRecord]:
     """Return the unfinished runs that drain a stream, those started from its asset's page included; newest first."""
-    key = word_counts_key(stream)
+    key, tags = translator.table_key(stream), translator.run_tags(stream)
     return [
         record
         for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED), limit=RUNS_LOOKED_AT)
-        if record.dagster_run.tags.get(STREAM_TAG) == stream.name or key in (record.dagster_run.asset_selection or ())
+        if tags.items() <= record.dagster_run.tags.items() or key in (record.dagster_run.asset_selection or ())
     ]

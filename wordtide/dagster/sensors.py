@@ -10,11 +10,11 @@ import dagster as dg
 
 from resources import HdfsResource, KafkaResource, TablesResource
 from wordtide.config import Stream
-from wordtide.config.asset_names import sensor_name
+from wordtide.config.asset_names import Definition, Role
 from wordtide.core.problems import WordtideError
 from wordtide.dagster.jobs import UnresolvedJob
-from wordtide.dagster.keys import word_counts_key
-from wordtide.dagster.runs import STREAM_TAG, may_live, unfinished_runs
+from wordtide.dagster.runs import may_live, unfinished_runs
+from wordtide.dagster.translator import WordtideTranslator
 from wordtide.dagster.word_counts import CHECK_NAME, FOLLOW_TAG
 from wordtide.status.lag import Waiting, look
 
@@ -75,54 +75,72 @@ def decide(waiting: Waiting, failed: bool | None) -> str | None:
     return f"{waiting.unfinished} files are too young or unfinished" if waiting.unfinished else "nothing waits"
 
 
-def build_sensor(stream: Stream, job: UnresolvedJob) -> dg.SensorDefinition:
-    """Return the sensor of one stream."""
+def build_sensor(
+    stream: Stream, job: UnresolvedJob, *, translator: WordtideTranslator | None = None
+) -> dg.SensorDefinition:
+    """Return the sensor that starts a run of a stream's job when something waits.
+
+    Args:
+        stream: The stream.
+        job: Its job, as `build_drain_job` returns it.
+        translator: Names the sensor and tags its runs; asset and job must have the same one.
+
+    Example:
+        ```python
+        job = build_drain_job(stream)
+        dg.Definitions(assets=[build_word_counts(stream)], jobs=[job], sensors=[build_sensor(stream, job)])
+        ```
+    """
+    naming = translator or WordtideTranslator()
+    itself = Definition(Role.DRAIN_SENSOR, stream.name)
 
     @dg.sensor(
-        name=sensor_name(stream.name),
+        name=naming.get_definition_name(itself),
         job=job,
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Drains {stream.name} when something waits.",
+        description=naming.get_definition_description(itself),
+        tags=naming.get_definition_tags(itself),
     )
     def watch(
         context: dg.SensorEvaluationContext, kafka: KafkaResource, hdfs: HdfsResource, tables: TablesResource
     ) -> dg.SensorResult:
-        reason = hold(stream, active_runs(context.instance, stream), recent_failures(context.instance, stream))
+        runs = active_runs(context.instance, stream, naming)
+        reason = hold(stream, runs, recent_failures(context.instance, stream, naming))
         if reason is not None:
             return dg.SensorResult(skip_reason=reason)
         try:
             waiting = look(stream, tables.open(stream), kafka.connection, hdfs.address)
         except WordtideError as error:
             return dg.SensorResult(skip_reason=str(error))
-        reason = decide(waiting, last_check(context.instance, stream))
+        reason = decide(waiting, last_check(context.instance, stream, naming))
         if reason is not None:
             return dg.SensorResult(skip_reason=reason)
-        return dg.SensorResult(run_requests=[dg.RunRequest(tags={STREAM_TAG: stream.name, FOLLOW_TAG: "true"})])
+        return dg.SensorResult(run_requests=[dg.RunRequest(tags={**naming.run_tags(stream), FOLLOW_TAG: "true"})])
 
     return watch
 
 
-def active_runs(instance: dg.DagsterInstance, stream: Stream) -> list[ActiveRun]:
+def active_runs(instance: dg.DagsterInstance, stream: Stream, translator: WordtideTranslator) -> list[ActiveRun]:
     """Return the unfinished runs that drain a stream, those started from its asset's page included."""
     now = datetime.now(UTC)
     return [
         ActiveRun(record.dagster_run.run_id, (now - record.create_timestamp).total_seconds())
-        for record in unfinished_runs(instance, stream)
+        for record in unfinished_runs(instance, stream, translator)
     ]
 
 
-def last_check(instance: dg.DagsterInstance, stream: Stream) -> bool | None:
+def last_check(instance: dg.DagsterInstance, stream: Stream, translator: WordtideTranslator) -> bool | None:
     """Return whether a stream's check failed when it was last decided; None if it never was, or is about to be."""
-    key = dg.AssetCheckKey(word_counts_key(stream), CHECK_NAME)
+    key = dg.AssetCheckKey(translator.table_key(stream), CHECK_NAME)
     record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
     status = record.status.value if record else None
     return {"SUCCEEDED": False, "FAILED": True}.get(status or "")
 
 
-def recent_failures(instance: dg.DagsterInstance, stream: Stream) -> Failures:
+def recent_failures(instance: dg.DagsterInstance, stream: Stream, translator: WordtideTranslator) -> Failures:
     """Return how many of a stream's newest runs failed."""
-    records = instance.get_run_records(dg.RunsFilter(tags={STREAM_TAG: stream.name}), limit=FAILURES_LOOKED_AT)
+    records = instance.get_run_records(dg.RunsFilter(tags=translator.run_tags(stream)), limit=FAILURES_LOOKED_AT)
     failed = list(takewhile(lambda record: record.dagster_run.status is dg.DagsterRunStatus.FAILURE, records))
     ended = failed[0].end_time if failed else None
     return Failures(len(failed), time.time() - ended if ended is not None else 0.0)

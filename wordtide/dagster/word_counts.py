@@ -11,9 +11,8 @@ import dagster as dg
 from deltalake.exceptions import DeltaError
 
 from resources import HdfsResource, KafkaResource, OpenLineageResource, SparkResource, TablesResource
-from wordtide import __version__
 from wordtide.config import EngineName, Stream
-from wordtide.config.asset_names import op_name
+from wordtide.config.asset_names import Part, StreamAsset, op_name
 from wordtide.core.model import Committed
 from wordtide.core.problems import ConfigError, WordtideError
 from wordtide.core.stalls import Standing
@@ -21,12 +20,11 @@ from wordtide.counting.local import LocalEngine
 from wordtide.counting.spark import SparkEngine
 from wordtide.dagster.coverage import THROUGH_TAG
 from wordtide.dagster.events import input_tags, next_version, shown_seconds
-from wordtide.dagster.keys import source_key, word_counts_key
-from wordtide.dagster.labels import column_lineage, freshness, link, quoted, table_labels, table_name
+from wordtide.dagster.labels import column_lineage, link, table_name
 from wordtide.dagster.lineage import Lineage
 from wordtide.dagster.preview import preview_from, row_count, top_words
 from wordtide.dagster.reporter import Reporter, Told
-from wordtide.dagster.runs import STREAM_TAG
+from wordtide.dagster.translator import WordtideTranslator
 from wordtide.drain.loop import Drain, Summary
 from wordtide.drain.pacing import Pace, spark_objection
 from wordtide.exporters.consumer_group import GroupMirror
@@ -45,25 +43,29 @@ SHOWN_STANDING = 20
 """Parked and stalled partitions and files that the check names, of each."""
 
 
-def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
-    """Return the asset of one stream."""
-    key = word_counts_key(stream)
+def build_word_counts(stream: Stream, *, translator: WordtideTranslator | None = None) -> dg.AssetsDefinition:
+    """Return the asset of a stream's table; materializing it drains the stream.
+
+    Args:
+        stream: The stream.
+        translator: Names and describes the asset.
+
+    Example:
+        ```python
+        stream = load_streams()["news"]
+        defs = dg.Definitions(
+            assets=[*build_sources([stream]), build_word_counts(stream)],
+            resources={"kafka": KafkaResource(), "hdfs": HdfsResource(), "spark": SparkResource(), ...},
+        )
+        ```
+    """
+    naming = translator or WordtideTranslator()
+    spec = naming.get_asset_spec(StreamAsset.of(stream, Part.TABLE))
+    key = spec.key
 
     @dg.multi_asset(
-        name=op_name(stream.name),
-        specs=[
-            dg.AssetSpec(
-                key,
-                deps=[source_key(stream)],
-                description=_description(stream),
-                kinds={"deltalake", "table"},
-                group_name=stream.name,
-                code_version=__version__,
-                metadata=table_labels(stream),
-                owners=stream.config.owners,
-                freshness_policy=freshness(stream),
-            )
-        ],
+        name=op_name(key.path),
+        specs=[spec],
         check_specs=[
             dg.AssetCheckSpec(
                 CHECK_NAME,
@@ -72,7 +74,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
             )
         ],
         can_subset=True,
-        op_tags={STREAM_TAG: stream.name},
+        op_tags=naming.run_tags(stream),
     )
     def drain_stream(
         context: dg.AssetExecutionContext,
@@ -91,8 +93,8 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
             table = tables.open(stream)
             connection = kafka.connection() if stream.config.kafka else None
             source = open_source(stream, connection, hdfs.address())
-            lineage = Lineage(context, table, openlineage, connection, hdfs.address())
-            reporter = Reporter(context, stream, table)
+            lineage = Lineage(context, table, openlineage, connection, hdfs.address(), naming)
+            reporter = Reporter(context, stream, table, naming)
             mirror = mirror_of(context, stream, kafka, table)
 
             def on_commit(committed: Committed) -> None:
@@ -116,7 +118,7 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
                 stop=stop,
                 own_cores=spark.own_cores(),
             )
-            early = _EarlyCheck(stream, table, stop) if follow and checked else None
+            early = _EarlyCheck(stream, table, key, stop) if follow and checked else None
             try:
                 with lineage:
                     summary = yield from run_beside(drain, Pace.of(stream.config, by_hand=not follow), stop, early)
@@ -129,10 +131,14 @@ def build_word_counts(stream: Stream) -> dg.AssetsDefinition:
             raise dg.Failure(str(error), allow_retries=False) from None
         if key in context.selected_asset_keys:
             yield _result(
-                stream, summary, told, {"table": link(table.uri, hdfs.address()), **_look(context, table, told)}
+                stream,
+                summary,
+                told,
+                {"table": link(table.uri, hdfs.address()), **_look(context, table, told)},
+                naming,
             )
         if checked and (early is None or not early.decided):
-            yield _check(stream, table, summary.parked, summary.stalled, summary.left_out)
+            yield _check(stream, table, key, summary.parked, summary.stalled, summary.left_out)
 
     return drain_stream
 
@@ -152,9 +158,10 @@ class _EarlyCheck:
     A run can decide its check once. When that is no longer so, it ends; the sensor starts the next, which says so.
     """
 
-    def __init__(self, stream: Stream, table: WordCounts, stop: threading.Event) -> None:
+    def __init__(self, stream: Stream, table: WordCounts, key: dg.AssetKey, stop: threading.Event) -> None:
         self._stream = stream
         self._table = table
+        self._key = key
         self._stop = stop
         self._failed: bool | None = None
 
@@ -169,7 +176,7 @@ class _EarlyCheck:
             if not standing and not standing.settled:
                 return None
             self._failed = bool(standing)
-            return _check(self._stream, self._table, standing.parked, standing.stalled, standing.left_out)
+            return _check(self._stream, self._table, self._key, standing.parked, standing.stalled, standing.left_out)
         if self._failed != bool(standing):
             self._stop.set()
         return None
@@ -219,10 +226,13 @@ def run_beside(
     return end
 
 
-def _result(stream: Stream, summary: Summary, told: Told, shown: Mapping[str, Any]) -> dg.MaterializeResult[Any]:
+def _result(
+    stream: Stream, summary: Summary, told: Told, shown: Mapping[str, Any], translator: WordtideTranslator
+) -> dg.MaterializeResult[Any]:
     version = next_version(told.version, summary.last, summary.position)
+    source = translator.source_key(stream)
     return dg.MaterializeResult(
-        word_counts_key(stream),
+        translator.table_key(stream),
         metadata={
             "batch": told.through,
             "lag": summary.backlog,
@@ -234,10 +244,10 @@ def _result(stream: Stream, summary: Summary, told: Told, shown: Mapping[str, An
             **version.metadata,
             "dagster/table_name": table_name(stream),
             "dagster/uri": stream.table,
-            "dagster/column_lineage": column_lineage(stream),
+            "dagster/column_lineage": column_lineage(stream, source),
         },
         data_version=dg.DataVersion(version.tag),
-        tags={**input_tags(stream, told.source), THROUGH_TAG: str(told.through)},
+        tags={**input_tags(source, told.source), THROUGH_TAG: str(told.through)},
     )
 
 
@@ -261,7 +271,7 @@ def _look(context: dg.AssetExecutionContext, table: WordCounts, told: Told) -> d
 
 
 def _check(
-    stream: Stream, table: WordCounts, parked: Sequence[str], stalled: Sequence[str], left_out: str
+    stream: Stream, table: WordCounts, key: dg.AssetKey, parked: Sequence[str], stalled: Sequence[str], left_out: str
 ) -> dg.AssetCheckResult:
     shown, still = _named(parked), _named(stalled)
     said = [f"waiting for a decision: {', '.join(shown)}{_more(parked)}"] if shown else []
@@ -271,7 +281,7 @@ def _check(
     return dg.AssetCheckResult(
         passed=not said,
         check_name=CHECK_NAME,
-        asset_key=word_counts_key(stream),
+        asset_key=key,
         severity=dg.AssetCheckSeverity.ERROR,
         description="; ".join([*(said or ["nothing is parked"]), *notes]),
         metadata={
@@ -311,12 +321,3 @@ def _warn_if_forgetful(context: dg.AssetExecutionContext) -> None:
             "this Dagster instance will not keep its events (no DAGSTER_HOME); counts and ledger are kept in the table"
             " all the same. Use wordtide dev, or set DAGSTER_HOME"
         )
-
-
-def _description(stream: Stream) -> str:
-    name = stream.config.kafka.topic if stream.config.kafka else stream.landing or ""
-    return (
-        f"Words of {quoted(name)}, counted exactly once; its ledger rows say from which offsets or files."
-        "\n\n```sql\nSELECT word, sum(count) AS n FROM word_counts\nWHERE kind = 'count'\n"
-        "GROUP BY word ORDER BY n DESC\n```"
-    )

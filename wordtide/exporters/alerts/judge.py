@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wordtide.config import Stream
+from wordtide.config.asset_names import DEFAULT, Definition, Naming, Part, Role, StreamAsset
 from wordtide.status.monitor import Seen
 
 NAMED = 5
@@ -65,7 +66,12 @@ class Judgement:
 
 
 def judge(
-    stream: Stream, seen: Seen, now: float, behind_since: float | None, told: Collection[Subject] = ()
+    stream: Stream,
+    seen: Seen,
+    now: float,
+    behind_since: float | None,
+    told: Collection[Subject] = (),
+    naming: Naming = DEFAULT,
 ) -> Judgement:
     """Return what is wrong with a stream, its checks left out.
 
@@ -75,6 +81,7 @@ def judge(
         now: Seconds since the epoch.
         behind_since: What the last judgement said.
         told: Alarms that are on: a lag has to fall to half its threshold before it is over.
+        naming: Names Dagster's definitions in messages.
     """
     alarms: list[Alarm] = []
     right: set[Subject] = set()
@@ -92,24 +99,26 @@ def judge(
     waiting = seen.lag.lag or 0 if seen.lag is not None else 0
     behind = problem is not None or waiting > 0
     since = (now if behind_since is None else min(behind_since, now)) if behind else None
-    decide(Kind.FRESHNESS, _freshness(stream, seen, now, since, problem) if since is not None else None)
+    decide(Kind.FRESHNESS, _freshness(stream, seen, now, since, problem, naming) if since is not None else None)
     if problem is None:
         decide(Kind.LAG, _lag(stream, seen, waiting, Subject(stream.name, Kind.LAG) in told))
     return Judgement(tuple(alarms), frozenset(right), since)
 
 
-def judge_checks(stream: str, checks: Mapping[str, str | None]) -> Judgement:
+def judge_checks(stream: str, checks: Mapping[str, str | None], naming: Naming = DEFAULT) -> Judgement:
     """Return which checks failed.
 
     Args:
         stream: The stream's name.
         checks: Why each failed that did, None for each that passed; checks under way are left out.
+        naming: Names the asset in messages.
     """
+    asset = "/".join(naming.path(StreamAsset(part=Part.TABLE, name=stream)))
     failed = tuple(
         Alarm(
             Subject(stream, Kind.CHECK, name),
             f"check {name} failed: {why or 'see Dagster'}",
-            f"open {stream}/word_counts in Dagster; wordtide doctor; wordtide lag {stream}",
+            f"open {asset} in Dagster; wordtide doctor; wordtide lag {stream}",
         )
         for name, why in checks.items()
         if why is not None
@@ -127,7 +136,9 @@ def judge_configuration(stream: str, problem: str | None) -> Judgement:
     return Judgement((Alarm(subject, f"nothing is drained: {problem}", do),), frozenset(), None)
 
 
-def _freshness(stream: Stream, seen: Seen, now: float, since: float, problem: str | None) -> Alarm | None:
+def _freshness(
+    stream: Stream, seen: Seen, now: float, since: float, problem: str | None, naming: Naming
+) -> Alarm | None:
     limit = stream.config.alerts.freshness
     committed = seen.history.committed_at if seen.history is not None else None
     stale = now - max(since, min(committed or 0.0, now))
@@ -139,7 +150,8 @@ def _freshness(stream: Stream, seen: Seen, now: float, since: float, problem: st
         return Alarm(Subject(stream.name, Kind.FRESHNESS), what, "wordtide doctor")
     assert seen.lag is not None
     waits = f"{seen.lag.lag:,} {seen.lag.unit} wait, and no batch was committed for {ago}"
-    do = f"wordtide doctor; in Dagster: is {stream.name}_sensor on, and what do the runs of {stream.name}_drain say"
+    sensor, job = (naming.name(Definition(role, stream.name)) for role in (Role.DRAIN_SENSOR, Role.DRAIN_JOB))
+    do = f"wordtide doctor; in Dagster: is {sensor} on, and what do the runs of {job} say"
     return Alarm(Subject(stream.name, Kind.FRESHNESS), waits, do)
 
 

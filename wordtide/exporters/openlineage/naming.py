@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wordtide.config import Stream
+from wordtide.config.asset_names import Definition, Role, definition_name
 from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.storage import HdfsAddress
 from wordtide.wiring import complete_uri
@@ -40,7 +41,9 @@ class Names:
         return f"{self.drain}.word_counts"
 
 
-def names_of(stream: Stream, jobs: str, kafka: KafkaConnection | None, hdfs: HdfsAddress | None) -> Names:
+def names_of(
+    stream: Stream, jobs: str, kafka: KafkaConnection | None, hdfs: HdfsAddress | None, drain: str = ""
+) -> Names:
     """Return the names of a stream's things.
 
     Args:
@@ -48,6 +51,7 @@ def names_of(stream: Stream, jobs: str, kafka: KafkaConnection | None, hdfs: Hdf
         jobs: Namespace of the jobs.
         kafka: The cluster of its topic, if that is its source.
         hdfs: The HDFS in use, if any.
+        drain: The name of its drain job; empty: its default name.
     """
     if stream.config.kafka is not None:
         assert kafka is not None
@@ -56,7 +60,9 @@ def names_of(stream: Stream, jobs: str, kafka: KafkaConnection | None, hdfs: Hdf
     else:
         assert stream.landing is not None
         source = file_name(stream.landing, hdfs)
-    return Names(jobs, f"{stream.name}_drain", source, file_name(stream.table, hdfs))
+    return Names(
+        jobs, drain or definition_name(Definition(Role.DRAIN_JOB, stream.name)), source, file_name(stream.table, hdfs)
+    )
 
 
 def file_name(location: str, hdfs: HdfsAddress | None) -> DatasetName:
