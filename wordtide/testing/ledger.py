@@ -86,11 +86,20 @@ def attempts_on_disk(table: WordCounts) -> set[str]:
 
 
 def assert_no_orphan_visible(table: WordCounts, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Assert that the log names files of winning attempts only, each once; return how many attempts are orphans."""
+    """Assert that the log names files of winning attempts only, each once; return how many attempts are orphans.
+
+    The log is cleaned up after ten minutes, from its old end: what is left of it is judged, and must be all since then.
+    """
     winners = {f"{row['batch']}-{row['attempt']}" for row in rows if row["batch"] > 0}
     added = Counter(
         action["add"]["path"] for action in log_of(table) if "add" in action and action["add"]["dataChange"]
     )
     assert set(added.values()) == {1}
-    assert {found[0] for path in added if (found := ATTEMPT.search(path))} == winners
+    named = {found[0] for path in added if (found := ATTEMPT.search(path))}
+    oldest = min(map(_batch_of, named))
+    assert named == {attempt for attempt in winners if _batch_of(attempt) >= oldest}
     return len(attempts_on_disk(table) - winners)
+
+
+def _batch_of(attempt: str) -> int:
+    return int(attempt.partition("-")[0])
