@@ -12,7 +12,7 @@ from wordtide.core.model import Batch, Committed, Decision, FileSplit, KafkaSpli
 from wordtide.core.problems import DecisionRefused, PlanAgain, SourceUnavailable
 from wordtide.core.source import Source
 from wordtide.repair.decisions import Resolution, resolve_as_text, resolve_file, resolve_partition, resolve_topic
-from wordtide.repair.recount import publish, recount_file
+from wordtide.repair.recount import Difference, publish, recount_file
 from wordtide.sources.files.source import LandingFolder
 from wordtide.sources.kafka.source import KafkaTopic, identity_of
 from wordtide.table.commit import Snapshot, WordCounts
@@ -39,8 +39,9 @@ def resolve(stream: Stream, source: Source, table: WordCounts, what: str, decisi
     """
     if isinstance(source, LandingFolder) and decision.verdict in (Verdict.RECOUNT, Verdict.TEXT):
         snapshot = existing(table)
-        _waiting(snapshot, stream, what)
+        waiting = _waiting(snapshot, stream, what)
         difference = recount_file(stream, source, snapshot, what, as_text=decision.verdict is Verdict.TEXT)
+        _refuse_counted(waiting, difference)
         return until_committed(lambda: publish(table, source, difference, decision))
 
     # Once, and before any attempt: a large file takes a while.
@@ -68,6 +69,18 @@ def resolve(stream: Stream, source: Source, table: WordCounts, what: str, decisi
         return table.commit(snapshot, batch, None, decision.who)
 
     return until_committed(attempt)
+
+
+def _refuse_counted(waiting: ParkedSince, difference: Difference) -> None:
+    """Refuse to count a file that could not be read and turns out to be one that was counted under another path."""
+    if waiting.may_be is None or not isinstance(waiting.split, FileSplit):
+        return
+    for proof in difference.proofs:
+        if proof.split.what == waiting.what and proof.digest == waiting.split.digest:
+            raise DecisionRefused(
+                f"{waiting.what} has the content of {waiting.may_be}, which is counted; the next drain records that."
+                " Nothing was changed"
+            )
 
 
 def _skipped(source: Source, waiting: ParkedSince, verdict: Verdict) -> FileSplit | None:

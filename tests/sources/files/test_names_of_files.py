@@ -11,6 +11,8 @@ import pytest
 
 from tests.support import Place, decide, unique, wait_until
 from wordtide.config import Stream
+from wordtide.core.model import Verdict
+from wordtide.core.problems import DecisionRefused
 from wordtide.doctor.findings import Line
 from wordtide.doctor.landed import landed_files
 from wordtide.repair.resolve import existing
@@ -120,6 +122,23 @@ def test_a_link_of_a_rotation_that_cannot_be_read_for_a_while_is_counted_once(
     ledger = existing(place.table(local)).ledger
     assert (ledger.taken, ledger.stalled, ledger.parked) == (3, {}, {})
     assert ledger.files.keys() == {f"{root}/log", f"{root}/log.1", f"{root}/log.3"}
+
+
+def test_a_recount_of_an_unreadable_file_that_turns_out_to_be_counted_is_refused(place: Place, local: Stream) -> None:
+    root = local.landing or ""
+    disk = BadDisk()
+    place.land(local, "log.1", b"first\n")
+    place.drain(local)
+    disk.bad = {os.stat(f"{root}/log.1").st_ino}
+    os.rename(f"{root}/log.1", f"{root}/log.2")
+    place.drain(local, source=on(disk, local))
+
+    with pytest.raises(DecisionRefused, match=r"log\.2 has the content of .*log\.1, which is counted"):
+        decide(place, local, f"{root}/log.2", Verdict.RECOUNT)
+
+    place.drain(local)
+    assert words(place, local) == {"first": 1}
+    assert existing(place.table(local)).ledger.files.keys() == {f"{root}/log.2"}
 
 
 def test_a_skipped_file_that_is_touched_or_moved_is_still_skipped(place: Place, folder: Stream) -> None:
