@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from deltalake import DeltaTable
 
 from tests.dagster.support import instance
-from wordtide.config import Stream, load_streams
+from wordtide.config import PROJECT_ROOT, Stream, load_streams
 from wordtide.config.asset_names import Definition, Part, Role, StreamAsset
 from wordtide.dagster.definitions import VALIDATING, build_definitions
 from wordtide.dagster.sensors import FOLLOW_TAG
@@ -110,11 +113,10 @@ def test_a_run_reports_under_the_translators_names_and_its_sensor_finds_it(strea
         assert "is draining" in str(_tick(defs, home).skip_reason)
 
 
-def _tick(defs: dg.Definitions, home: dg.DagsterInstance) -> dg.SensorResult:
-    needed = {"kafka", "hdfs", "tables"}
-    resources = {name: resource for name, resource in (defs.resources or {}).items() if name in needed}
+def _tick(defs: dg.Definitions, home: dg.DagsterInstance, name: str = "b_s_sensor") -> dg.SensorResult:
+    resources = {key: resource for key, resource in (defs.resources or {}).items() if not key.endswith("spark")}
     with dg.build_sensor_context(instance=home, resources=resources) as context:
-        result = defs.resolve_sensor_def("b_s_sensor")(context)
+        result = defs.resolve_sensor_def(name)(context)
     assert isinstance(result, dg.SensorResult)
     return result
 
@@ -151,3 +153,55 @@ def test_names_that_a_translator_keeps_apart_withhold_no_stream(tmp_path: Path, 
         "t_drain",
         "maintenance",
     }
+
+
+PROJECT = """
+from pathlib import Path
+
+import dagster as dg
+
+from tests.dagster.test_translator import Own
+from wordtide.config import load_streams
+from wordtide.dagster.definitions import build_definitions
+
+first, second = (load_streams(Path(path)) for path in PATHS)
+defs = dg.Definitions.merge(
+    build_definitions(first), build_definitions(second, translator=Own(), resource_prefix="b_")
+)
+"""
+
+
+def test_two_sets_of_streams_merge_into_one_project_in_which_both_are_counted(
+    tmp_path: Path, streams: dict[str, Stream]
+) -> None:
+    other = tmp_path / "other" / "streams.yaml"
+    (other.parent / "in").mkdir(parents=True)
+    (other.parent / "in" / "1.txt").write_text("p p q\n")
+    other.write_text((tmp_path / "streams.yaml").read_text())
+    second = build_definitions(load_streams(other), translator=Own(), resource_prefix="b_")
+    dg.Definitions.validate_loadable(second)
+    merged = dg.Definitions.merge(build_definitions(streams), second)
+    assert set(merged.resources or {}) == {
+        f"{prefix}{name}" for prefix in ("", "b_") for name in ("kafka", "hdfs", "spark", "tables", "openlineage")
+    }
+    with instance() as home:
+        for name in ("s_sensor", "b_s_sensor"):
+            assert _tick(merged, home, name).run_requests
+        for name in ("s_drain", "b_s_drain", "maintenance", "b_maintenance"):
+            assert merged.resolve_job_def(name).execute_in_process(instance=home).success
+        for name in ("s_sensor", "b_s_sensor", "wordtide_alerts", "b_wordtide_alerts"):
+            assert not _tick(merged, home, name).run_requests
+        assert len({run.tags[STREAM_TAG] for run in home.get_runs() if STREAM_TAG in run.tags}) == 2
+    assert _counted(streams) == {"x": 2, "y": 1}
+    assert _counted(load_streams(other)) == {"p": 2, "q": 1}
+
+    project = tmp_path / "project.py"
+    project.write_text(PROJECT.replace("PATHS", repr([str(tmp_path / "streams.yaml"), str(other)])))
+    command = [sys.executable, "-m", "dagster", "definitions", "validate", "-f", str(project)]
+    ended = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def _counted(streams: dict[str, Stream]) -> dict[str, int]:
+    rows = DeltaTable(streams["s"].table).to_pyarrow_table(columns=["kind", "word", "count"])
+    return {row["word"]: row["count"] for row in rows.to_pylist() if row["kind"] == "count"}

@@ -5,11 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 import dagster as dg
 
-from resources import HdfsResource, KafkaResource, TablesResource
 from wordtide.config import Stream
 from wordtide.config.asset_names import Definition, Role
 from wordtide.core.problems import ConfigError
 from wordtide.core.source import Source
+from wordtide.dagster.resources.bound import LOOK, Bound, resource_keys
 from wordtide.dagster.translator import WordtideTranslator, naming_of
 from wordtide.dagster.word_counts import CHECK_NAME
 from wordtide.exporters.alerts.channels import senders_from_environment
@@ -38,6 +38,7 @@ def build_alerts_sensor(
     refused: Mapping[str, str],
     *,
     translator: WordtideTranslator | None = None,
+    resource_prefix: str = "",
 ) -> dg.SensorDefinition:
     """Return the sensor that sends alerts for all streams.
 
@@ -46,6 +47,7 @@ def build_alerts_sensor(
         checks: Checks to be heard of when they fail; those of other assets are left out.
         refused: Why other streams are withheld, by name.
         translator: Names it and the definitions that its messages name.
+        resource_prefix: What the keys of the resources begin with.
 
     Example:
         ```python
@@ -65,10 +67,11 @@ def build_alerts_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING if configured() else dg.DefaultSensorStatus.STOPPED,
         description=naming.get_definition_description(itself),
         tags=naming.get_definition_tags(itself),
+        required_resource_keys=resource_keys(resource_prefix, *LOOK),
     )
-    def alert(
-        context: dg.SensorEvaluationContext, kafka: KafkaResource, hdfs: HdfsResource, tables: TablesResource
-    ) -> dg.SensorResult:
+    def alert(context: dg.SensorEvaluationContext, **_resources: object) -> dg.SensorResult:
+        # Dagster passes the resources as arguments only where a test calls the sensor itself.
+        found = Bound(context.resources, resource_prefix)
         try:
             senders = senders_from_environment()
         except ConfigError as error:
@@ -77,10 +80,10 @@ def build_alerts_sensor(
             return dg.SensorResult(skip_reason=OFF)
 
         def opens_source(stream: Stream) -> Source:
-            return open_source(stream, kafka.connection() if stream.config.kafka else None, hdfs.address())
+            return open_source(stream, found.kafka.connection() if stream.config.kafka else None, found.hdfs.address())
 
         if not watchers:
-            watchers.extend(Watcher(stream, _no_word, tables.open, opens_source) for stream in streams)
+            watchers.extend(Watcher(stream, _no_word, found.tables.open, opens_source) for stream in streams)
         seen = look_at_all(watchers, LOOK_SECONDS)
         before = State.of_cursor(context.cursor)
         now = time.time()

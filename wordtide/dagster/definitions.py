@@ -8,12 +8,12 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from resources import HdfsResource, KafkaResource, OpenLineageResource, SparkResource, TablesResource
 from wordtide.config import Configuration, Stream, load_configuration
 from wordtide.config.asset_names import withheld
 from wordtide.core.problems import ConfigError
 from wordtide.dagster.alerts import build_alerts_sensor
 from wordtide.dagster.jobs import build_drain_job, build_maintenance_job
+from wordtide.dagster.resources import HdfsResource, KafkaResource, OpenLineageResource, SparkResource, TablesResource
 from wordtide.dagster.retention import build_retention_sensor
 from wordtide.dagster.schedules import build_maintenance_schedule
 from wordtide.dagster.sensors import build_sensor
@@ -37,6 +37,7 @@ def build_definitions(
     spark: SparkResource | None = None,
     openlineage: OpenLineageResource | None = None,
     translator: WordtideTranslator | None = None,
+    resource_prefix: str = "",
 ) -> dg.Definitions:
     """Return assets, sensors, jobs and resources for streams.
 
@@ -50,6 +51,7 @@ def build_definitions(
         spark: Default: `local[*]`, started only when a batch needs it.
         openlineage: Default: by environment variables, else off.
         translator: Names and describes all assets and definitions; default: `WordtideTranslator`.
+        resource_prefix: What the keys of the resources begin with, where a project has others of these names.
 
     Raises:
         ConfigError: `streams.yaml` is wrong as a whole; while definitions are validated, some stream cannot run.
@@ -68,24 +70,27 @@ def build_definitions(
     chosen = [stream for stream in configuration.streams.values() if stream.name not in refused]
     where = hdfs or HdfsResource()
     jobs = {stream.name: build_drain_job(stream, translator=naming) for stream in chosen}
-    maintenance = build_maintenance_job(chosen, translator=naming)
-    tables = [build_word_counts(stream, translator=naming) for stream in chosen]
+    maintenance = build_maintenance_job(chosen, translator=naming, resource_prefix=resource_prefix)
+    tables = [build_word_counts(stream, translator=naming, resource_prefix=resource_prefix) for stream in chosen]
     checks = [key for table in tables for key in table.check_keys]
     return dg.Definitions(
         assets=[*build_sources(chosen, translator=naming), *tables, *build_withheld(refused, translator=naming)],
         jobs=[*jobs.values(), maintenance],
         schedules=[build_maintenance_schedule(maintenance, translator=naming)],
         sensors=[
-            *(build_sensor(stream, jobs[stream.name], translator=naming) for stream in chosen),
-            build_alerts_sensor(chosen, checks, refused, translator=naming),
+            *(
+                build_sensor(stream, jobs[stream.name], translator=naming, resource_prefix=resource_prefix)
+                for stream in chosen
+            ),
+            build_alerts_sensor(chosen, checks, refused, translator=naming, resource_prefix=resource_prefix),
             build_retention_sensor(chosen, translator=naming),
         ],
         resources={
-            "kafka": kafka or KafkaResource(),
-            "hdfs": where,
-            "spark": engine,
-            "openlineage": openlineage or OpenLineageResource(),
-            "tables": TablesResource(hdfs=where),
+            f"{resource_prefix}kafka": kafka or KafkaResource(),
+            f"{resource_prefix}hdfs": where,
+            f"{resource_prefix}spark": engine,
+            f"{resource_prefix}openlineage": openlineage or OpenLineageResource(),
+            f"{resource_prefix}tables": TablesResource(hdfs=where),
         },
     )
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from resources import TablesResource
 from wordtide.config import Stream
 from wordtide.config.asset_names import Definition, Role
+from wordtide.dagster.resources.bound import Bound, resource_keys
 from wordtide.dagster.translator import WordtideTranslator
 from wordtide.status.lag import LOOK_PROBLEMS
 from wordtide.table.maintain import compact_if_needed, vacuum
@@ -36,9 +36,14 @@ def build_drain_job(stream: Stream, *, translator: WordtideTranslator | None = N
 
 
 def build_maintenance_job(
-    streams: Sequence[Stream], *, translator: WordtideTranslator | None = None
+    streams: Sequence[Stream], *, translator: WordtideTranslator | None = None, resource_prefix: str = ""
 ) -> dg.JobDefinition:
     """Return the job that merges small files and deletes orphans of killed attempts.
+
+    Args:
+        streams: The streams whose tables it maintains.
+        translator: Names and describes it.
+        resource_prefix: What the key of the resource `tables` begins with.
 
     Example:
         ```python
@@ -49,8 +54,13 @@ def build_maintenance_job(
     naming = translator or WordtideTranslator()
     job, op = Definition(Role.MAINTENANCE_JOB), Definition(Role.MAINTENANCE_OP)
 
-    @dg.op(name=naming.get_definition_name(op), description=naming.get_definition_description(op))
-    def tidy_tables(context: dg.OpExecutionContext, tables: TablesResource) -> None:
+    @dg.op(
+        name=naming.get_definition_name(op),
+        description=naming.get_definition_description(op),
+        required_resource_keys=resource_keys(resource_prefix, "tables"),
+    )
+    def tidy_tables(context: dg.OpExecutionContext) -> None:
+        tables = Bound(context.resources, resource_prefix).tables
         failed: list[str] = []
         for stream in streams:
             try:

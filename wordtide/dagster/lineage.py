@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import dagster as dg
 
-from resources import OpenLineageResource
 from wordtide.config import home
 from wordtide.config.asset_names import Definition, Role
 from wordtide.core.problems import WordtideError
+from wordtide.dagster.resources import OpenLineageResource
 from wordtide.dagster.translator import WordtideTranslator
 from wordtide.exporters.openlineage.feed import LineageFeed
 from wordtide.exporters.openlineage.naming import names_of

@@ -8,11 +8,11 @@ from itertools import takewhile
 
 import dagster as dg
 
-from resources import HdfsResource, KafkaResource, TablesResource
 from wordtide.config import Stream
 from wordtide.config.asset_names import Definition, Role
 from wordtide.core.problems import WordtideError
 from wordtide.dagster.jobs import UnresolvedJob
+from wordtide.dagster.resources.bound import LOOK, Bound, resource_keys
 from wordtide.dagster.runs import may_live, unfinished_runs
 from wordtide.dagster.translator import WordtideTranslator
 from wordtide.dagster.word_counts import CHECK_NAME, FOLLOW_TAG
@@ -76,7 +76,11 @@ def decide(waiting: Waiting, failed: bool | None) -> str | None:
 
 
 def build_sensor(
-    stream: Stream, job: UnresolvedJob, *, translator: WordtideTranslator | None = None
+    stream: Stream,
+    job: UnresolvedJob,
+    *,
+    translator: WordtideTranslator | None = None,
+    resource_prefix: str = "",
 ) -> dg.SensorDefinition:
     """Return the sensor that starts a run of a stream's job when something waits.
 
@@ -84,6 +88,7 @@ def build_sensor(
         stream: The stream.
         job: Its job, as `build_drain_job` returns it.
         translator: Names the sensor and tags its runs; asset and job must have the same one.
+        resource_prefix: What the keys of the resources begin with.
 
     Example:
         ```python
@@ -101,16 +106,17 @@ def build_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=naming.get_definition_description(itself),
         tags=naming.get_definition_tags(itself),
+        required_resource_keys=resource_keys(resource_prefix, *LOOK),
     )
-    def watch(
-        context: dg.SensorEvaluationContext, kafka: KafkaResource, hdfs: HdfsResource, tables: TablesResource
-    ) -> dg.SensorResult:
+    def watch(context: dg.SensorEvaluationContext, **_resources: object) -> dg.SensorResult:
+        # Dagster passes the resources as arguments only where a test calls the sensor itself.
+        found = Bound(context.resources, resource_prefix)
         runs = active_runs(context.instance, stream, naming)
         reason = hold(stream, runs, recent_failures(context.instance, stream, naming))
         if reason is not None:
             return dg.SensorResult(skip_reason=reason)
         try:
-            waiting = look(stream, tables.open(stream), kafka.connection, hdfs.address)
+            waiting = look(stream, found.tables.open(stream), found.kafka.connection, found.hdfs.address)
         except WordtideError as error:
             return dg.SensorResult(skip_reason=str(error))
         reason = decide(waiting, last_check(context.instance, stream, naming))

@@ -10,7 +10,6 @@ from typing import Any
 import dagster as dg
 from deltalake.exceptions import DeltaError
 
-from resources import HdfsResource, KafkaResource, OpenLineageResource, SparkResource, TablesResource
 from wordtide.config import EngineName, Stream
 from wordtide.config.asset_names import Part, StreamAsset, op_name
 from wordtide.core.model import Committed
@@ -24,6 +23,8 @@ from wordtide.dagster.labels import column_lineage, link, table_name
 from wordtide.dagster.lineage import Lineage
 from wordtide.dagster.preview import preview_from, row_count, top_words
 from wordtide.dagster.reporter import Reporter, Told
+from wordtide.dagster.resources import KafkaResource
+from wordtide.dagster.resources.bound import DRAIN, Bound, resource_keys
 from wordtide.dagster.translator import WordtideTranslator
 from wordtide.drain.loop import Drain, Summary
 from wordtide.drain.pacing import Pace, spark_objection
@@ -43,12 +44,15 @@ SHOWN_STANDING = 20
 """Parked and stalled partitions and files that the check names, of each."""
 
 
-def build_word_counts(stream: Stream, *, translator: WordtideTranslator | None = None) -> dg.AssetsDefinition:
+def build_word_counts(
+    stream: Stream, *, translator: WordtideTranslator | None = None, resource_prefix: str = ""
+) -> dg.AssetsDefinition:
     """Return the asset of a stream's table; materializing it drains the stream.
 
     Args:
         stream: The stream.
         translator: Names and describes the asset.
+        resource_prefix: What the keys of the resources begin with.
 
     Example:
         ```python
@@ -75,25 +79,23 @@ def build_word_counts(stream: Stream, *, translator: WordtideTranslator | None =
         ],
         can_subset=True,
         op_tags=naming.run_tags(stream),
+        required_resource_keys=resource_keys(resource_prefix, *DRAIN),
     )
     def drain_stream(
         context: dg.AssetExecutionContext,
-        kafka: KafkaResource,
-        hdfs: HdfsResource,
-        spark: SparkResource,
-        tables: TablesResource,
-        openlineage: OpenLineageResource,
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        found = Bound(context.resources, resource_prefix)
+        kafka, hdfs, spark = found.kafka, found.hdfs, found.spark
         _warn_if_forgetful(context)
         follow = context.run.tags.get(FOLLOW_TAG) == "true"
         checked = any(check.name == CHECK_NAME for check in context.selected_asset_check_keys)
         try:
             if (objection := spark_objection(stream, spark.own_cores())) is not None:
                 raise ConfigError(objection)
-            table = tables.open(stream)
+            table = found.tables.open(stream)
             connection = kafka.connection() if stream.config.kafka else None
             source = open_source(stream, connection, hdfs.address())
-            lineage = Lineage(context, table, openlineage, connection, hdfs.address(), naming)
+            lineage = Lineage(context, table, found.openlineage, connection, hdfs.address(), naming)
             reporter = Reporter(context, stream, table, naming)
             mirror = mirror_of(context, stream, kafka, table)
 
