@@ -14,8 +14,8 @@ from tests.support import SECONDS, wait_until
 from wordtide.config import SocketConfig, Stream, load_streams
 from wordtide.demo.feed import Arrivals
 from wordtide.demo.received import FlumeFeed, SocketFeed, local_receiver
-from wordtide.receivers.address import Server
 from wordtide.storage import LocalStorage
+from wordtide.system.address import Server
 from wordtide.system.process import ProcessId
 
 

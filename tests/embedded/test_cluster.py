@@ -21,7 +21,7 @@ from wordtide.core.problems import EnvironmentProblem
 from wordtide.embedded import cluster, hdfs, kafka
 from wordtide.embedded.cluster import ClusterAddress
 from wordtide.embedded.jars import ServerJars
-from wordtide.embedded.record import Record, Server, read_record, write_record
+from wordtide.system.cluster import Record, Server, read_record, write_record
 from wordtide.system.ports import listening
 from wordtide.system.process import ProcessId
 

@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 from tests.support import SECONDS, wait_until
-from wordtide.receivers.address import Server
 from wordtide.receivers.landing import Lander, Limits
 from wordtide.receivers.metrics import Metrics, Snapshot
 from wordtide.receivers.socket import SocketReceiver
 from wordtide.storage import LocalStorage, Storage
+from wordtide.system.address import Server
 
 HOST = "127.0.0.1"
 

@@ -18,9 +18,9 @@ from tests.receivers.support import HOST, LineServer, files_in, lines_in, lines_
 from tests.support import SECONDS, Place, some_lines, unique, wait_until, words_of
 from wordtide.core.problems import ConfigError
 from wordtide.receivers import changes, landing, socket
-from wordtide.receivers.address import Server
 from wordtide.receivers.socket import tls_context
 from wordtide.storage import HdfsAddress, HdfsStorage, LocalStorage
+from wordtide.system.address import Server
 from wordtide.testing.network import Proxy
 
 LOCAL = LocalStorage()

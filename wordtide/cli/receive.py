@@ -18,11 +18,11 @@ from wordtide.cli.receivers import arguments_of, lock_of
 from wordtide.cli.signals import Interrupts
 from wordtide.config import MAX_HELD, is_url, load_configuration, parse_bytes, parse_seconds
 from wordtide.core.problems import ConfigError
-from wordtide.receivers.address import Server
 from wordtide.receivers.landing import Lander, Limits, Write
 from wordtide.receivers.metrics import Metrics, Snapshot
 from wordtide.receivers.socket import SocketReceiver, tls_context
 from wordtide.storage import Storage, storage_for
+from wordtide.system.address import Server
 from wordtide.system.locks import exclusive
 
 _LOOPBACK = "127.0.0.1"

@@ -17,8 +17,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from wordtide.core.problems import ConfigError
 from wordtide.counting.tokenizer import Tokenizer
-from wordtide.receivers.address import Server
 from wordtide.sources.files.names import is_candidate, names_problem
+from wordtide.system.address import Server
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -19,9 +19,9 @@ from wordtide.core.problems import EnvironmentProblem
 from wordtide.demo.feed import Arrivals, Feed, paced
 from wordtide.demo.text import endless
 from wordtide.embedded.jars import flume_jars
-from wordtide.receivers.address import Server
 from wordtide.sources.files.names import is_candidate
 from wordtide.storage import FileInfo, Storage
+from wordtide.system.address import Server
 from wordtide.system.java import find_java
 from wordtide.system.process import ProcessId, launch, stop, telling_line
 

@@ -12,8 +12,8 @@ from wordtide.config import FlumeConfig, SocketConfig, Stream, is_url
 from wordtide.core.problems import EnvironmentProblem, WordtideError
 from wordtide.doctor.brokers import unreachable
 from wordtide.doctor.findings import Check, Finding, Line, Outcome, bad, good
-from wordtide.receivers.address import Server
 from wordtide.storage import storage_for
+from wordtide.system.address import Server
 from wordtide.wiring import hdfs_address
 
 _SECONDS = 2.0

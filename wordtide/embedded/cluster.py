@@ -15,7 +15,7 @@ from pathlib import Path
 from wordtide.core.problems import EnvironmentProblem
 from wordtide.embedded import cds, hdfs, kafka
 from wordtide.embedded.jars import ServerJars, cache_dir, server_jars
-from wordtide.embedded.record import SERVERS, ClusterAddress, Record, Server, read_record, write_record
+from wordtide.system.cluster import SERVERS, ClusterAddress, Record, Server, read_record, write_record
 from wordtide.system.java import find_java
 from wordtide.system.locks import exclusive
 from wordtide.system.ports import USUAL, Ports, Reservations, listening

@@ -8,13 +8,13 @@ import threading
 import time
 
 from wordtide.core.problems import ConfigError
-from wordtide.receivers.address import Server
 from wordtide.receivers.backoff import Backoff
 from wordtide.receivers.changes import Changes
 from wordtide.receivers.landing import Lander, Say
 from wordtide.receivers.lines import LineCutter, count_lines, last_line_end, stretches
 from wordtide.receivers.metrics import Metrics
 from wordtide.receivers.reasons import reason_of
+from wordtide.system.address import Server
 
 MAX_LINE = 16 << 20
 """Bytes of a line that are held in memory until its end comes."""

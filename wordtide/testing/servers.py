@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wordtide.embedded.cluster import ClusterAddress, down, up
-from wordtide.embedded.record import SERVERS, read_record
+from wordtide.system.cluster import SERVERS, read_record
 from wordtide.system.ports import Ports, listening
 from wordtide.system.process import ProcessId, stop
 from wordtide.testing.waiting import wait_until

@@ -5,7 +5,7 @@ import pytest
 
 from wordtide.core.problems import EnvironmentProblem
 from wordtide.embedded import cluster
-from wordtide.embedded.record import ClusterAddress, Record, Server, read_record, write_record
+from wordtide.system.cluster import ClusterAddress, Record, Server, read_record, write_record
 from wordtide.system.ports import Ports
 from wordtide.system.process import ProcessId
 
