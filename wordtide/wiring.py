@@ -8,11 +8,11 @@ import re
 from wordtide.config import Stream, home, is_url
 from wordtide.core.problems import ConfigError
 from wordtide.core.source import Source
-from wordtide.embedded.cluster import read_address
 from wordtide.sources.files.source import LandingFolder
 from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.sources.kafka.source import KafkaTopic
 from wordtide.storage import HdfsAddress, storage_for
+from wordtide.system.cluster import read_address
 from wordtide.table.commit import WordCounts
 
 

@@ -21,7 +21,7 @@ from wordtide.core.problems import EnvironmentProblem
 from wordtide.embedded import cluster, hdfs, kafka
 from wordtide.embedded.cluster import ClusterAddress
 from wordtide.embedded.jars import ServerJars
-from wordtide.system.cluster import Record, Server, read_record, write_record
+from wordtide.system.cluster import Record, Server, read_address, read_record, write_record
 from wordtide.system.ports import listening
 from wordtide.system.process import ProcessId
 
@@ -87,7 +87,7 @@ def test_the_life_of_a_cluster(home: Path) -> None:
     address = json.loads(answers[0])
     assert address.keys() == {"kafka", "hdfs"}
     assert run(home, "status", "--json") == (0, answers[0])
-    found = cluster.read_address(home)
+    found = read_address(home)
     assert found is not None
     assert address == {"kafka": found.kafka, "hdfs": found.hdfs}
 
@@ -117,7 +117,7 @@ def test_the_life_of_a_cluster(home: Path) -> None:
     while broker.alive():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert cluster.read_address(home) is None
+    assert read_address(home) is None
     code, out = run(home, "status", "--json")
     assert (code, json.loads(out)) == (1, {"kafka": None, "hdfs": found.hdfs})
     assert cluster.up(home) == found
@@ -159,7 +159,7 @@ def test_an_up_that_is_cut_short_leaves_nothing_running_in_the_end(home: Path, n
         assert starting.poll() is None
         time.sleep(0.01)
     assert (record.kafka.ready, record.hdfs.ready) == (False, False)
-    assert cluster.read_address(home) is None
+    assert read_address(home) is None
     if number == signal.SIGINT:
         # In the middle of a call into the JVM.
         while not (home / "hdfs" / "name" / "current").exists():

@@ -11,6 +11,7 @@ from wordtide.cli.progress import progress
 from wordtide.cli.signals import Interrupts
 from wordtide.config import home
 from wordtide.embedded import cluster
+from wordtide.system.cluster import read_address
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON on stdout, nothing else.")
 
@@ -19,7 +20,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one line of 
 @_JSON
 def up(as_json: bool) -> None:
     """Start a Kafka broker and an HDFS in the background; both answer when this returns."""
-    if cluster.read_address(home()) is None:
+    if read_address(home()) is None:
         click.echo(f"starting Kafka and HDFS in {home()}", err=True)
     with Interrupts():
         # Told to end, it takes Ivy and half started servers with it.

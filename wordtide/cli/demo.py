@@ -25,6 +25,7 @@ from wordtide.demo.recount import Verdict, recount
 from wordtide.demo.watch import StreamView, StreamWatch, source_of
 from wordtide.embedded import cluster
 from wordtide.storage import storage_for
+from wordtide.system.cluster import read_address
 from wordtide.system.process import STOP_GRACE
 from wordtide.wiring import hdfs_address, kafka_connection
 
@@ -92,7 +93,7 @@ def _ours(stream: Stream) -> Stream:
 
 
 def _start_cluster() -> None:
-    if cluster.read_address(home()) is None:
+    if read_address(home()) is None:
         _say(f"starting Kafka and HDFS in {home()}")
     address = cluster.up(home(), waiting=progress)
     _say(f"Kafka {address.kafka}, HDFS {address.hdfs}")
@@ -101,7 +102,7 @@ def _start_cluster() -> None:
 @contextmanager
 def _cluster_ended(interrupts: Interrupts) -> Iterator[None]:
     """End the cluster, however the demo ends; one that ran before is left running."""
-    before = cluster.read_address(home()) is not None
+    before = read_address(home()) is not None
     grace = STOP_GRACE
     try:
         yield

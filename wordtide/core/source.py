@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from wordtide.config import StreamConfig
+from wordtide.core.left_out import NOTHING_LEFT_OUT, LeftOut
 from wordtide.core.model import Batch, Counted, Founding, Parked, Split, SplitProof, Stop, Transaction
 from wordtide.core.position import Position
 from wordtide.core.problems import ReadFailed, WordtideError
 from wordtide.core.quarantine import Quarantine
 from wordtide.core.stalls import Held
 from wordtide.core.text import Text
-from wordtide.sources.files.names import NOTHING_LEFT_OUT, LeftOut
 from wordtide.table.ledger import Ledger
 
 Stored = Callable[[str], int | None]

@@ -13,8 +13,8 @@ from wordtide.doctor import brokers, machine, receivers, storages
 from wordtide.doctor.decide import judge
 from wordtide.doctor.findings import Finding, Line, bad, explained, gather, good
 from wordtide.doctor.sharing import sharing_checks
-from wordtide.embedded.cluster import read_address
 from wordtide.storage import HdfsAddress, HdfsStorage, storage_for
+from wordtide.system.cluster import read_address
 from wordtide.wiring import hdfs_address, kafka_connection
 
 DEADLINE_SECONDS = 18.0

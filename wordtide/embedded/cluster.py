@@ -21,7 +21,7 @@ from wordtide.system.locks import exclusive
 from wordtide.system.ports import USUAL, Ports, Reservations, listening
 from wordtide.system.process import STOP_GRACE, ProcessId, stop
 
-__all__ = ["ClusterAddress", "ClusterStatus", "down", "read_address", "status", "up"]
+__all__ = ["ClusterAddress", "ClusterStatus", "down", "status", "up"]
 
 START_TIMEOUT = 180.0
 """Seconds both servers together have to answer; 3 to 6 on a quiet machine, 30 on a busy one."""
@@ -124,12 +124,6 @@ def status(home: Path) -> ClusterStatus:
     return ClusterStatus(
         home, record.address(), address.kafka if alive["kafka"] else None, address.hdfs if alive["hdfs"] else None
     )
-
-
-def read_address(home: Path) -> ClusterAddress | None:
-    """Return where the cluster of `home` is found, or None unless all of it runs; costs no more than reading a file."""
-    record = read_record(home)
-    return None if record is None else record.address()
 
 
 def _answering(record: Record | None) -> ClusterAddress | None:

@@ -122,3 +122,9 @@ def _plain(server: Server | None) -> dict[str, Any] | None:
     if server is None:
         return None
     return {"pid": server.process.pid, "started": server.process.started, "ready": server.ready}
+
+
+def read_address(home: Path) -> ClusterAddress | None:
+    """Return where the cluster of `home` is found, or None unless all of it runs; costs no more than reading a file."""
+    record = read_record(home)
+    return None if record is None else record.address()

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wordtide.core.left_out import LeftOut
 from wordtide.core.problems import ConfigError
 from wordtide.sources.files.globs import compiled
-from wordtide.sources.files.names import LeftOut, Verdict, is_candidate, left_out, names_of, names_problem
+from wordtide.sources.files.names import Verdict, is_candidate, left_out, names_of, names_problem
 
 
 @pytest.mark.parametrize(

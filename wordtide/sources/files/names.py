@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import lru_cache
 
+from wordtide.core.left_out import NAMED, LeftOut
 from wordtide.sources.files.globs import Glob, compiled, expand, literal_tail, problem_of, stand_ins
 
 IN_PROGRESS = (
@@ -24,8 +24,6 @@ IN_PROGRESS = (
 )
 """Names of files that somebody is still writing: endings of a name, or globs for a whole name."""
 
-NAMED = 3
-"""Names in a line for people."""
 _HIDDEN = re.compile(r"(?:^|/)[._]")
 _WILD = re.compile(r"[*?\[{]")
 
@@ -127,56 +125,6 @@ def _covers(pattern: str, component: str) -> bool:
     """Return whether a pattern matches all that a glob does: it does so with stand-ins for what is free in the glob."""
     # A star of the glob stands for nothing or anything; only a star of the pattern takes all of these.
     return all(compiled(pattern).matches(one) for one in stand_ins(component))
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """What the glob wants and nobody takes.
-
-    Attributes:
-        files: How many files are left out by their names.
-        oldest_ms: Modification time of the oldest of them, ms since the epoch; None without any.
-        names: Paths of some of them, the oldest first.
-        odd: What is neither a file nor a folder: each path with what it is. Some of them.
-        odds: How many of those there are.
-    """
-
-    files: int = 0
-    oldest_ms: int | None = None
-    names: tuple[str, ...] = ()
-    odd: tuple[str, ...] = ()
-    odds: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.files or self.odds)
-
-    @property
-    def since(self) -> datetime | None:
-        """When the oldest was last written to, as far as that is a time."""
-        try:
-            return None if self.oldest_ms is None else datetime.fromtimestamp(self.oldest_ms / 1000, UTC)
-        except (ValueError, OverflowError, OSError):
-            return None
-
-    @property
-    def line(self) -> str:
-        """What is left out, for a person; empty if nothing is."""
-        said = []
-        if self.files:
-            noun = "file" if self.files == 1 else "files"
-            since = f", oldest modified {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since is not None else ""
-            named = ", ".join(name.rpartition("/")[2] for name in self.names[:NAMED])
-            said.append(f"{self.files:,} {noun} left out by name{since}: {named}{_more(self.files)}")
-        if self.odds:
-            said.append(f"not taken: {', '.join(self.odd[:NAMED])}{_more(self.odds)}")
-        return "; ".join(said)
-
-
-NOTHING_LEFT_OUT = LeftOut()
-
-
-def _more(count: int) -> str:
-    return f" and {count - NAMED:,} more" if count > NAMED else ""
 
 
 def left_out(files: Sequence[tuple[int, str]], odd: Sequence[str]) -> LeftOut:
