@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,14 +18,7 @@ SHOWN_LINES = some_lines(60)
 
 def eventually(what: str, happened: Callable[[], Any]) -> Any:
     """Return what ``happened`` returns once that is true, without asking so often that nothing else gets on."""
-
-    def gently() -> Any:
-        found = happened()
-        if not found:
-            time.sleep(0.2)
-        return found
-
-    return wait_until(what, gently, SECONDS)
+    return wait_until(what, happened, SECONDS, every=0.2)
 
 
 @dataclass

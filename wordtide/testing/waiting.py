@@ -16,8 +16,14 @@ def unique(prefix: str) -> str:
     return f"{prefix}_{uuid.uuid4().hex[:10]}"
 
 
-def wait_until(what: str, happened: Callable[[], Any], seconds: float = SECONDS) -> Any:
+def wait_until(what: str, happened: Callable[[], Any], seconds: float = SECONDS, every: float = 0.02) -> Any:
     """Return what ``happened`` returns once that is true.
+
+    Args:
+        what: What is waited for, for the error's text.
+        happened: Asked again and again.
+        seconds: The limit.
+        every: Seconds between two questions; more where they would keep what is waited for from getting on.
 
     Raises:
         AssertionError: It was not within ``seconds``.
@@ -26,5 +32,5 @@ def wait_until(what: str, happened: Callable[[], Any], seconds: float = SECONDS)
     while not (found := happened()):
         if time.monotonic() > deadline:
             raise AssertionError(f"did not happen within {seconds:.0f} s: {what}")
-        time.sleep(0.02)
+        time.sleep(every)
     return found
