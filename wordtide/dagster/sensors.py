@@ -11,6 +11,7 @@ import dagster as dg
 from wordtide.config import Stream
 from wordtide.config.asset_names import Definition, Role
 from wordtide.core.problems import WordtideError
+from wordtide.core.retries import pause_after
 from wordtide.dagster.jobs import UnresolvedJob
 from wordtide.dagster.resources.bound import LOOK, Bound, resource_keys
 from wordtide.dagster.runs import may_live, unfinished_runs
@@ -45,8 +46,7 @@ def back_off(failures: Failures) -> float:
     if failures.in_a_row == 0 or failures.since < 0:
         # A failure in the future: the clock was put back, and waiting until it is there again may take days.
         return 0.0
-    pause: float = min(5.0 * 2**failures.in_a_row, 600.0)
-    return pause - failures.since
+    return pause_after(failures.in_a_row, 10.0, 600.0) - failures.since
 
 
 def hold(stream: Stream, runs: Sequence[ActiveRun], failures: Failures) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+from wordtide.core.retries import pause_after
+
 
 class Backoff:
     """Waits that double from try to try up to a bound, each shortened by chance so that many do not come back at once.
@@ -16,14 +18,13 @@ class Backoff:
     def __init__(self, first: float, most: float) -> None:
         self._first = first
         self._most = most
-        self._current = first
+        self._failures = 0
 
     def next(self) -> float:
         """Return the seconds to wait now: between half and all of what it has grown to."""
-        seconds = self._current * random.uniform(0.5, 1.0)  # noqa: S311 no secret
-        self._current = min(self._current * 2, self._most)
-        return seconds
+        self._failures += 1
+        return pause_after(self._failures, self._first, self._most) * random.uniform(0.5, 1.0)  # noqa: S311 no secret
 
     def reset(self) -> None:
         """Begin anew: it went well."""
-        self._current = self._first
+        self._failures = 0

@@ -18,6 +18,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from wordtide.core.problems import WordtideError
+from wordtide.core.retries import pause_after
 from wordtide.exporters.openlineage.naming import Names
 from wordtide.exporters.openlineage.records import DrainRun, End, Records
 from wordtide.exporters.openlineage.settings import LineageSettings
@@ -140,7 +141,7 @@ class LineageFeed:
         from wordtide.exporters.openlineage.telling import Telling
 
         telling = Telling(self._names)
-        pause = RETRY_SECONDS
+        failures = 0
         while True:
             # In this order: whoever ends it sets the other first.
             self._wake.clear()
@@ -153,11 +154,11 @@ class LineageFeed:
                     self._warn(f"lineage: {error}; counting goes on, and it is told later")
                 self._problem = " ".join(str(error).split())
                 # Whoever was away a moment ago is not waited for at the end.
-                if ending or self._ending.wait(pause):
+                failures += 1
+                if ending or self._ending.wait(pause_after(failures, RETRY_SECONDS, LONGEST_RETRY_SECONDS)):
                     return
-                pause = min(2 * pause, LONGEST_RETRY_SECONDS)
                 continue
-            self._problem, pause = None, RETRY_SECONDS
+            self._problem, failures = None, 0
             if ending:
                 return
             self._wake.wait()
