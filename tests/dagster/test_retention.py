@@ -136,6 +136,28 @@ def test_null_keeps_every_run_and_a_tick_deletes_no_longer_than_it_may(tmp_path)
         assert Folder(tmp_path, home).forget() == 1
 
 
+def test_deleted_runs_leave_nothing_on_the_disk_whatever_their_number(tmp_path):
+    with instance() as home:
+        here = Folder(tmp_path, home)
+        job, root = here.defs.resolve_job_def("s_drain"), Path(home.root_directory)
+        left = []
+        for _ in range(2):
+            ids = []
+            for _ in range(2):
+                run = home.create_run_for_job(job, status=dg.DagsterRunStatus.SUCCESS, tags={"wordtide/stream": "s"})
+                home.report_engine_event("x" * 50_000, run)
+                captured = root / "storage" / run.run_id / "compute_logs" / "drain.err"
+                captured.parent.mkdir(parents=True)
+                captured.write_text("x" * 5_000)
+                ids.append(run.run_id)
+            assert all(len(here.files_of(run_id)) == 2 for run_id in ids)
+            assert here.forget() == len(ids)
+            assert not any(here.files_of(run_id) for run_id in ids)
+            left.append(sum(path.stat().st_size for path in root.rglob("*") if path.is_file()))
+        # The index grows by whole pages that later runs use again; a single run's file would be larger than this.
+        assert left[1] - left[0] < 50_000
+
+
 def test_a_run_that_cannot_be_deleted_is_named_and_holds_up_no_other(tmp_path, monkeypatch):
     with instance() as home:
         here = Folder(tmp_path, home)

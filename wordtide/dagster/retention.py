@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import dagster as dg
-from dagster._core.storage.event_log import SqliteEventLogStorage
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 
 from wordtide.config import Stream
 from wordtide.config.asset_names import Definition, Role
@@ -22,6 +21,26 @@ RUNS_AT_ONCE = 200
 DELETE_SECONDS = 30.0
 """How long a tick deletes; Dagster gives one up after a minute."""
 _FINISHED = [status for status in dg.DagsterRunStatus if status not in UNFINISHED]
+
+
+# Dagster exports none of its storage classes, so storages are told apart by what they offer.
+@runtime_checkable
+class _FilePerRun(Protocol):
+    """An event log with one file per run: SQLite's, which `delete_run` empties but leaves on the disk."""
+
+    def path_for_shard(self, run_id: str) -> str:
+        """Return the path of a run's file."""
+
+
+@runtime_checkable
+class _LocalLogs(Protocol):
+    """Captured stdout and stderr on this machine's disk, in a folder per run."""
+
+    def get_captured_local_path(self, log_key: Sequence[str], extension: str, partial: bool = False) -> str:
+        """Return the path of a file."""
+
+    def delete_logs(self, log_key: Sequence[str] | None = None, prefix: Sequence[str] | None = None) -> None:
+        """Delete a file, or all below a prefix."""
 
 
 def build_retention_sensor(
@@ -120,12 +139,12 @@ def _needed_runs(instance: dg.DagsterInstance, stream: Stream, translator: Wordt
 def delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
     """Delete a run, its events, and the files that Dagster leaves of it."""
     logs = instance.compute_log_manager
-    if isinstance(logs, LocalComputeLogManager):
+    if isinstance(logs, _LocalLogs):
         # First: without its run nobody would find them. What lies elsewhere has lifecycle rules of its own.
         logs.delete_logs(prefix=[run_id])
     instance.delete_run(run_id)
     events = instance.event_log_storage
-    if isinstance(events, SqliteEventLogStorage) and not instance.has_run(run_id):
+    if isinstance(events, _FilePerRun) and instance.get_run_by_id(run_id) is None:
         shard = Path(events.path_for_shard(run_id))
         for path in (shard, *(shard.with_name(shard.name + suffix) for suffix in ("-wal", "-shm", "-journal"))):
             path.unlink(missing_ok=True)
