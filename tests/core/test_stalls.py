@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 
 from wordtide.core.model import FileSplit, KafkaSplit, Parked
-from wordtide.core.stalls import Held, Stalls, Standing
+from wordtide.core.stalls import Blockers, Held, Stalls
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 
@@ -58,18 +58,17 @@ def test_each_partition_has_its_own_time() -> None:
     assert due.what == "news/0"
 
 
-def test_what_is_parked_or_recorded_as_stalled_stands_still() -> None:
-    still = Standing.of(["b", "a"], [], [held(recorded=True), held(partition=1)])
-    assert (still.parked, still.stalled) == (("a", "b"), ("news/0: held",))
-    assert still
-    assert not Standing.of([], [], [])
+def test_what_is_parked_or_recorded_as_stalled_blocks_and_nothing_else_does() -> None:
+    found = Blockers.recorded(["b", "a"], [held(recorded=True), held(partition=1), held(partition=2, usual=False)])
+    assert found.names == (("a", "b"), ("news/0",))
+    assert found
+    assert not Blockers.recorded([], [held(), held(usual=False)], "3 files are left out")
 
 
-def test_a_look_at_a_loss_or_at_what_is_not_everyday_life_leaves_something_open() -> None:
-    lost = Parked("news/0", "lost", None)
-    assert not Standing.of([], [lost], []).settled
-    assert not Standing.of([], [], [held(usual=False)]).settled
-    assert Standing.of(["a"], [], [held(), held(usual=False, recorded=True)]).settled
+def test_what_blocks_keeps_its_name_while_more_waits_behind_it() -> None:
+    before, after = (Blockers.recorded([], [Held(Parked("news/0", why, None), True, True)]) for why in ("5", "7"))
+    assert before != after
+    assert before.names == after.names
 
 
 def test_a_file_that_was_tried_and_failed_is_due_after_its_own_time_and_again_for_another_reason() -> None:

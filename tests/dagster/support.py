@@ -30,12 +30,14 @@ def definitions(place: Place, *streams: Stream) -> dg.Definitions:
 
 
 def tick(defs: dg.Definitions, stream: Stream, instance: dg.DagsterInstance) -> dg.SensorResult:
-    """Evaluate a stream's sensor once, with the real resources."""
+    """Evaluate a stream's sensor once, with the real resources, and keep its events as the daemon does."""
     sensor = defs.resolve_sensor_def(f"{stream.name}_sensor")
     resources = {name: resource for name, resource in (defs.resources or {}).items() if name != "spark"}
     with dg.build_sensor_context(instance=instance, resources=resources) as context:
         result = sensor(context)
     assert isinstance(result, dg.SensorResult)
+    for event in result.asset_events:
+        instance.report_runless_asset_event(event)
     return result
 
 
@@ -51,6 +53,11 @@ def by_hand(defs: dg.Definitions, stream: Stream, instance: dg.DagsterInstance) 
     """Drain a stream as `dagster job launch` does."""
     job = defs.resolve_job_def(f"{stream.name}_drain")
     return job.execute_in_process(instance=instance, raise_on_error=False)
+
+
+def check_of(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    """Return what a run said of its check last."""
+    return result.get_asset_check_evaluations()[-1]
 
 
 def events(instance: dg.DagsterInstance, stream: Stream) -> list[dg.AssetMaterialization]:

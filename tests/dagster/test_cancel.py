@@ -9,7 +9,7 @@ import pytest
 
 import wordtide.dagster.word_counts
 from tests.support import Place, assert_numbered, some_lines, words_of
-from wordtide.dagster.word_counts import run_beside
+from wordtide.dagster.word_counts import run_in_thread
 from wordtide.drain.loop import Step
 from wordtide.drain.pacing import Pace
 
@@ -37,7 +37,7 @@ def test_a_cancelled_run_finishes_the_batch_in_hand(
     monkeypatch.setattr("wordtide.drain.loop.reached", reached)
     drain = place.drainer(stream, stop=stop)
     with pytest.raises(KeyboardInterrupt):
-        list(run_beside(drain, followed, stop))
+        run_in_thread(drain, followed, stop)
     assert [row["status"] for row in place.ledger(stream)] == ["founded", "published"]
     place.drain(stream)
     assert place.counted(stream) == words_of(lines)
@@ -64,7 +64,7 @@ def test_a_cancelled_run_abandons_a_batch_that_takes_long(
 
     monkeypatch.setattr("wordtide.drain.loop.reached", reached)
     with pytest.raises(KeyboardInterrupt):
-        list(run_beside(place.drainer(stream, run_id="abandoned", stop=stop), followed, stop))
+        run_in_thread(place.drainer(stream, run_id="abandoned", stop=stop), followed, stop)
     assert len(place.ledger(stream)) == 1
     # The next run takes it; and what was abandoned, should it wake up, is too late.
     place.drain(stream)

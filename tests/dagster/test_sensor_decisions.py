@@ -11,29 +11,20 @@ NO_FAILURES = Failures(0, 0.0)
 
 
 def test_something_that_waits_starts_a_run():
-    assert decide(Waiting(founded=True, something=True, unfinished=0), failed=None) is None
+    assert decide(Waiting(founded=True, something=True, unfinished=0)) is None
 
 
 def test_a_stream_without_a_table_is_founded_though_nothing_waits():
-    assert decide(Waiting(founded=False, something=False, unfinished=0), failed=None) is None
+    assert decide(Waiting(founded=False, something=False, unfinished=0)) is None
 
 
 def test_nothing_that_waits_is_said_so():
-    assert decide(Waiting(founded=True, something=False, unfinished=0), failed=None) == "nothing waits"
+    assert decide(Waiting(founded=True, something=False, unfinished=0)) == "nothing waits"
 
 
 def test_files_that_are_too_young_are_said_so():
     waiting = Waiting(founded=True, something=False, unfinished=3)
-    assert decide(waiting, failed=None) == "3 files are too young or unfinished"
-
-
-@pytest.mark.parametrize(
-    ("standing", "failed", "runs"),
-    [(True, False, True), (False, True, True), (True, True, False), (False, False, False), (True, None, False)],
-)
-def test_a_check_that_is_no_longer_so_starts_a_run_that_decides_it_again(standing, failed, runs):
-    waiting = Waiting(founded=True, something=False, unfinished=0, standing=standing)
-    assert (decide(waiting, failed) is None) is runs
+    assert decide(waiting) == "3 files are too young or unfinished"
 
 
 def test_a_run_that_drains_holds_the_stream():

@@ -7,7 +7,7 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
-from tests.dagster.support import by_hand, definitions, events, instance, start, tick
+from tests.dagster.support import by_hand, check_of, definitions, events, instance, start, tick
 from tests.support import (
     assert_contiguous,
     assert_numbered,
@@ -116,7 +116,7 @@ def test_a_parked_file_fails_the_check_and_not_the_run(place):
     with instance() as home:
         result = by_hand(defs, stream, home)
         assert result.success
-        (check,) = result.get_asset_check_evaluations()
+        check = check_of(result)
     assert not check.passed
     assert "bad.txt.gz" in check.description
     assert place.counted(stream) == {"a": 1, "b": 1}
@@ -128,7 +128,7 @@ def test_the_check_says_that_a_topic_holds_json_and_passes(place):
     defs = definitions(place, stream)
     with instance() as home:
         for _ in range(2):
-            (check,) = by_hand(defs, stream, home).get_asset_check_evaluations()
+            check = check_of(by_hand(defs, stream, home))
             assert check.passed
             assert check.description == (
                 "nothing is parked; s: 100% of the last batch's values are JSON objects; wordtide counts them as text"

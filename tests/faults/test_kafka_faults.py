@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from kafka import KafkaAdminClient
 
-from tests.dagster.support import by_hand, definitions, instance, start, tick
+from tests.dagster.support import by_hand, check_of, definitions, instance, start, tick
 from tests.invariants.conftest import At
 from tests.servers import OwnBroker
 from tests.support import (
@@ -96,13 +96,13 @@ def test_a_retention_loss_fails_the_check_by_name_and_skip_goes_on_behind_it(pla
     with instance() as home:
         result = by_hand(definitions(place, stream), stream, home)
         assert result.success
-        (check,) = result.get_asset_check_evaluations()
+        check = check_of(result)
         assert not check.passed
         assert check.description == f"waiting for a decision: {topic}/0"
         assert place.counted(stream) == words_of([*first, *others])
         assert [row[:3] for row in noted(place, stream, "parked")] == [(0, 10, 25)]
         decide(place, stream, f"{topic}/0", "skip")
-        (check,) = by_hand(definitions(place, stream), stream, home).get_asset_check_evaluations()
+        check = check_of(by_hand(definitions(place, stream), stream, home))
         assert check.passed
     assert place.counted(stream) == words_of([*first, *others, *lost[15:]])
     assert_numbered(place.ledger(stream))
@@ -186,14 +186,14 @@ def test_an_endless_transaction_is_recorded_once_and_fails_the_check_until_it_en
             (request,) = tick(defs, stream, home).run_requests or ()
             result = start(defs, stream, home, request)
             assert result.success
-            (check,) = result.get_asset_check_evaluations()
+            check = check_of(result)
             assert check.passed is passes
         assert check.description is not None
         assert check.description.startswith(f"stalled: {topic}/0: held back by an open transaction at offset 3: 7 offs")
         assert place.counted(stream) == {"before": 3, "other": 1}
         # It is recorded: nothing is left to do, and a run by hand still says so.
         assert not tick(defs, stream, home).run_requests
-        (check,) = by_hand(defs, stream, home).get_asset_check_evaluations()
+        check = check_of(by_hand(defs, stream, home))
         assert not check.passed
         ((partition, begin, end, reason),) = noted(place, stream, "stalled")
         assert (partition, begin, end) == (0, 3, 10)
@@ -204,7 +204,7 @@ def test_an_endless_transaction_is_recorded_once_and_fails_the_check_until_it_en
         place.drain(stream)
         producer.commit_transaction(SECONDS)
         await_end(place, stream, 11)
-        (check,) = by_hand(defs, stream, home).get_asset_check_evaluations()
+        check = check_of(by_hand(defs, stream, home))
         assert check.passed
     assert place.counted(stream) == {"before": 3, "within": 2, "behind": 5, "other": 2}
     assert len(noted(place, stream, "stalled")) == 1
@@ -469,7 +469,7 @@ def test_a_partition_without_leader_is_recorded_once_while_the_others_flow(
             (request,) = tick(defs, spread, home).run_requests or ()
             result = start(defs, spread, home, request)
             assert result.success
-            (check,) = result.get_asset_check_evaluations()
+            check = check_of(result)
             assert not check.passed
             assert check.description == f"stalled: {topic}/1: no leader; going on at offset 4 when it answers"
             assert not tick(defs, spread, home).run_requests

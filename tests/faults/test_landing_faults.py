@@ -21,7 +21,7 @@ import pytest
 import zstandard
 from hdfs_native import Client, WriteOptions
 
-from tests.dagster.support import by_hand, definitions, instance
+from tests.dagster.support import by_hand, check_of, definitions, instance
 from tests.support import Place, assert_numbered, open_to_append, unique, wait_until
 from wordtide.config import PROJECT_ROOT, EngineName, Stream
 from wordtide.core.model import Batch, Counted, Decision, Taken, Verdict
@@ -386,7 +386,7 @@ def test_a_file_that_this_user_may_not_read_is_stalled_by_name_and_counted_once_
     defs = definitions(place, hdfs_folder)
     with instance() as home:
         result = by_hand(defs, hdfs_folder, home)
-        [check] = result.get_asset_check_evaluations()
+        check = check_of(result)
     assert result.success
     assert place.counted(hdfs_folder) == {"good": 1}
     assert not check.passed

@@ -199,6 +199,11 @@ class Parked:
     mark: Mark | None = None
     detail: Mapping[str, str] | None = field(default=None, hash=False)
 
+    @property
+    def line(self) -> str:
+        """What and why, for a person."""
+        return f"{self.what}: {self.reason}"
+
 
 class Status(StrEnum):
     """What a ledger row records."""

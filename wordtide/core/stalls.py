@@ -35,34 +35,43 @@ class Held:
     @property
     def line(self) -> str:
         """What and why, for a person."""
-        return f"{self.parked.what}: {self.parked.reason}"
+        return self.parked.line
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What cannot go on by itself, as the ledger has it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blockers:
+    """What keeps part of a source from being counted; false if nothing does.
 
     Attributes:
-        parked: What waits for a decision, in order.
-        stalled: What is recorded as stalled and still is, each with why.
-        settled: Whether nothing is about to be recorded: no loss that is looked at once more, and nothing held but by
-            what is everyday life.
-        left_out: What nobody takes, as one line: names of files in progress, what is no file. No reason to stand still.
+        parked: Names of what waits for a decision, in order.
+        stalled: What cannot move or be read and goes on by itself, each with why.
+        left_out: What nobody takes, as one line: names of files in progress, what is no file. It blocks nothing.
     """
 
-    parked: tuple[str, ...]
-    stalled: tuple[str, ...]
-    settled: bool
+    parked: tuple[str, ...] = ()
+    stalled: tuple[Parked, ...] = ()
     left_out: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.parked or self.stalled)
 
     @classmethod
-    def of(cls, parked: Iterable[str], lost: Sequence[Parked], held: Sequence[Held], left_out: str = "") -> Standing:
-        """Return what stands still, of what the ledger has parked and what a look found lost and held."""
-        settled = not lost and all(one.recorded or one.usual for one in held)
-        return cls(tuple(sorted(parked)), tuple(one.line for one in held if one.recorded), settled, left_out)
+    def recorded(cls, parked: Iterable[str], held: Iterable[Held], left_out: str = "") -> Blockers:
+        """Return what the ledger has recorded and the last poll still found so.
+
+        Args:
+            parked: Names of what the ledger has parked.
+            held: What the poll found held. What the ledger does not have yet may pass within seconds.
+            left_out: What the poll found that nobody takes.
+        """
+        return cls(
+            parked=tuple(sorted(parked)), stalled=tuple(one.parked for one in held if one.recorded), left_out=left_out
+        )
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names of what is parked and of what is stalled. Reasons change as records wait; these do not."""
+        return self.parked, tuple(one.what for one in self.stalled)
 
 
 @dataclass(slots=True)

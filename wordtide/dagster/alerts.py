@@ -9,9 +9,9 @@ from wordtide.config import Stream
 from wordtide.config.asset_names import Definition, Role
 from wordtide.core.problems import ConfigError
 from wordtide.core.source import Source
+from wordtide.dagster.check import CHECK_NAME, latest_evaluation
 from wordtide.dagster.resources.bound import LOOK, Bound, resource_keys
 from wordtide.dagster.translator import WordtideTranslator, naming_of
-from wordtide.dagster.word_counts import CHECK_NAME
 from wordtide.exporters.alerts.channels import senders_from_environment
 from wordtide.exporters.alerts.decide import State, decide, deliver, lines_of
 from wordtide.exporters.alerts.judge import Judgement, Kind, Subject, judge, judge_checks, judge_configuration
@@ -136,17 +136,12 @@ def failed_checks(
     translator: WordtideTranslator,
 ) -> Judgement:
     """Return which of a stream's checks failed when they last ran."""
-    mine = [key for key in checks if key.asset_key == translator.table_key(stream)]
-    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(mine)
     found: dict[str, str | None] = {}
-    for key, record in latest.items():
-        if record.status.value == "SUCCEEDED":
-            found[key.name] = None
-        elif record.status.value == "FAILED" and record.event is not None:
-            event = record.event.dagster_event
-            evaluation = event.asset_check_evaluation_data if event else None
-            stalled = evaluation.metadata.get("stalled") if evaluation else None
-            # What is parked has an alarm of its own, which ends with the decision and not with the next run.
-            own = key.name == CHECK_NAME and not (stalled and stalled.value)
-            found[key.name] = None if own or evaluation is None else evaluation.description or ""
+    for key in checks:
+        if key.asset_key != translator.table_key(stream) or (latest := latest_evaluation(instance, key)) is None:
+            continue
+        stalled = latest.metadata.get("stalled")
+        # What is parked has an alarm of its own, which ends with the decision and not with the next evaluation.
+        own = key.name == CHECK_NAME and not (stalled and stalled.value)
+        found[key.name] = None if latest.passed or own else latest.description or ""
     return judge_checks(stream.name, found, naming_of(translator))

@@ -28,7 +28,8 @@ def build_drain_job(stream: Stream, *, translator: WordtideTranslator | None = N
     itself = Definition(Role.DRAIN_JOB, stream.name)
     return dg.define_asset_job(
         naming.get_definition_name(itself),
-        selection=dg.AssetSelection.assets(naming.table_key(stream)),
+        # A planned check is in progress until its run ends; the run logs it by itself.
+        selection=dg.AssetSelection.assets(naming.table_key(stream)).without_checks(),
         description=naming.get_definition_description(itself),
         tags={**naming.get_definition_tags(itself), **naming.run_tags(stream)},
         executor_def=dg.in_process_executor,

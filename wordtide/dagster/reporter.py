@@ -80,6 +80,28 @@ def pause(events: int, since_last: float) -> float:
     return 0.0 if events < SINGLE_EVENTS else max(0.0, PAUSE_SECONDS - since_last)
 
 
+def log_event(context: dg.AssetExecutionContext, event: dg.AssetMaterialization | dg.AssetCheckEvaluation) -> None:
+    """Log an event of a running asset, with a second try."""
+    try:
+        context.log_event(event)
+    except Exception:  # Of whatever storage Dagster has; SQLite's "database is locked" passes.
+        time.sleep(RETRY_SECONDS)
+        context.log_event(event)
+
+
+def warn(context: dg.AssetExecutionContext, stream: Stream, message: str) -> None:
+    """Log a warning in the run, or in the process where Dagster's storage fails."""
+    try:
+        context.log.warning(message)
+    except Exception:  # Of whatever storage Dagster has: most likely what the warning is about.
+        log.warning("stream %s: %s", stream.name, message)
+
+
+def one_line(error: object) -> str:
+    """Return an error of a storage as one bounded line; SQLAlchemy's have many."""
+    return " ".join(str(error).split())[:200]
+
+
 class Reporter:
     """A thread that logs events while the drain goes on.
 
@@ -125,24 +147,17 @@ class Reporter:
         self._queue.put(None)
         self._thread.join(CLOSE_SECONDS)
         if self._failure is not None or self._thread.is_alive():
-            # SQLAlchemy's errors have lines and lines.
-            why = " ".join(str(self._failure or "too slow").split())[:200]
-            self._warn(f"not all batches are reported ({why}); the next run reports the rest")
+            why = one_line(self._failure or "too slow")
+            warn(self._context, self._stream, f"not all batches are reported ({why}); the next run reports the rest")
         try:
             if self._last is not None:
                 self._tell_source(self._last)
             source = self._source_version()
         except Exception as error:  # Of whatever storage Dagster has; the batches are what matters.
             if self._failure is None:
-                self._warn(f"Dagster's storage does not answer ({' '.join(str(error).split())[:200]})")
+                warn(self._context, self._stream, f"Dagster's storage does not answer ({one_line(error)})")
             source = SourceVersion()
         return Told(self._reported.through, source, tuple(self._newest), self._version)
-
-    def _warn(self, message: str) -> None:
-        try:
-            self._context.log.warning(message)
-        except Exception:  # Of whatever storage Dagster has: most likely what kept the reports back.
-            log.warning("stream %s: %s", self._stream.name, message)
 
     def _work(self) -> None:
         try:
@@ -176,7 +191,8 @@ class Reporter:
     def _log(self, report: Report, table_rows: int | None = None) -> None:
         self._version = next_version(self._version, report.last, report.position, report.status)
         source = self._source_version()
-        self._send(materialization(self._stream, report, self._version, source, self._translator, table_rows))
+        event = materialization(self._stream, report, self._version, source, self._translator, table_rows)
+        log_event(self._context, event)
         self._events += 1
         self._logged_at = time.monotonic()
         self._reported.add(report.first, report.last)
@@ -192,13 +208,6 @@ class Reporter:
             # An event without it is better than none; what the table suffers from, the drain says.
             return None
 
-    def _send(self, event: dg.AssetMaterialization) -> None:
-        try:
-            self._context.log_event(event)
-        except Exception:  # Of whatever storage Dagster has; SQLite's "database is locked" passes.
-            time.sleep(RETRY_SECONDS)
-            self._context.log_event(event)
-
     def _tell_source(self, report: Report) -> None:
         if not report.position:
             return
@@ -209,7 +218,7 @@ class Reporter:
             for event in source_events(
                 self._stream, Version.of(version), report.position, report.lag, self._translator
             ):
-                self._send(event)
+                log_event(self._context, event)
 
     def _source_version(self) -> SourceVersion:
         """Return the source's version as Dagster knows it, whoever reported it.

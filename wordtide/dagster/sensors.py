@@ -12,12 +12,15 @@ from wordtide.config import Stream
 from wordtide.config.asset_names import Definition, Role
 from wordtide.core.problems import WordtideError
 from wordtide.core.retries import pause_after
+from wordtide.core.stalls import Blockers
+from wordtide.dagster.check import check_key, evaluate, is_outdated, latest_evaluation
 from wordtide.dagster.jobs import UnresolvedJob
 from wordtide.dagster.resources.bound import LOOK, Bound, resource_keys
 from wordtide.dagster.runs import may_live, unfinished_runs
 from wordtide.dagster.translator import WordtideTranslator
-from wordtide.dagster.word_counts import CHECK_NAME, FOLLOW_TAG
+from wordtide.dagster.word_counts import FOLLOW_TAG
 from wordtide.status.lag import Waiting, look
+from wordtide.table.commit import WordCounts
 
 TICK_SECONDS = 5
 """The sensor daemon's own floor; it cannot tick faster."""
@@ -60,17 +63,9 @@ def hold(stream: Stream, runs: Sequence[ActiveRun], failures: Failures) -> str |
     return None
 
 
-def decide(waiting: Waiting, failed: bool | None) -> str | None:
-    """Return why there is no need for a run, or None to start one.
-
-    Args:
-        waiting: What waits for the stream.
-        failed: Whether the stream's check failed when it was last decided; None if that is not known.
-    """
+def decide(waiting: Waiting) -> str | None:
+    """Return why there is no need for a run, or None to start one."""
     if not waiting.founded or waiting.something:
-        return None
-    if failed is not None and failed != waiting.standing:
-        # What the check shows is over, by a decision say, or has begun since: the run's own check shows what is.
         return None
     return f"{waiting.unfinished} files are too young or unfinished" if waiting.unfinished else "nothing waits"
 
@@ -116,12 +111,15 @@ def build_sensor(
         if reason is not None:
             return dg.SensorResult(skip_reason=reason)
         try:
-            waiting = look(stream, found.tables.open(stream), found.kafka.connection, found.hdfs.address)
+            table = found.tables.open(stream)
+            waiting = look(stream, table, found.kafka.connection, found.hdfs.address)
         except WordtideError as error:
             return dg.SensorResult(skip_reason=str(error))
-        reason = decide(waiting, last_check(context.instance, stream, naming))
+        reason = decide(waiting)
         if reason is not None:
-            return dg.SensorResult(skip_reason=reason)
+            key = check_key(naming.table_key(stream))
+            news = changed_check(context.instance, stream, table, key, waiting.blockers)
+            return dg.SensorResult(skip_reason=reason, asset_events=news)
         return dg.SensorResult(run_requests=[dg.RunRequest(tags={**naming.run_tags(stream), FOLLOW_TAG: "true"})])
 
     return watch
@@ -136,12 +134,13 @@ def active_runs(instance: dg.DagsterInstance, stream: Stream, translator: Wordti
     ]
 
 
-def last_check(instance: dg.DagsterInstance, stream: Stream, translator: WordtideTranslator) -> bool | None:
-    """Return whether a stream's check failed when it was last decided; None if it never was, or is about to be."""
-    key = dg.AssetCheckKey(translator.table_key(stream), CHECK_NAME)
-    record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
-    status = record.status.value if record else None
-    return {"SUCCEEDED": False, "FAILED": True}.get(status or "")
+def changed_check(
+    instance: dg.DagsterInstance, stream: Stream, table: WordCounts, key: dg.AssetCheckKey, blockers: Blockers
+) -> list[dg.AssetCheckEvaluation]:
+    """Return the check's evaluation where it has changed and no run will log it: after a decision, say."""
+    if not is_outdated(latest_evaluation(instance, key), blockers):
+        return []
+    return [evaluate(stream, table, key, blockers)]
 
 
 def recent_failures(instance: dg.DagsterInstance, stream: Stream, translator: WordtideTranslator) -> Failures:

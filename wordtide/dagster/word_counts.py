@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -14,9 +14,9 @@ from wordtide.config import EngineName, Stream
 from wordtide.config.asset_names import Part, StreamAsset, op_name
 from wordtide.core.model import Committed
 from wordtide.core.problems import ConfigError, WordtideError
-from wordtide.core.stalls import Standing
 from wordtide.counting.local import LocalEngine
 from wordtide.counting.spark import SparkEngine
+from wordtide.dagster.check import CheckReporter, as_result, check_key, check_spec, evaluate
 from wordtide.dagster.coverage import THROUGH_TAG
 from wordtide.dagster.events import input_tags, next_version, shown_seconds
 from wordtide.dagster.labels import column_lineage, link, table_name
@@ -29,7 +29,7 @@ from wordtide.dagster.translator import WordtideTranslator
 from wordtide.drain.loop import Drain, Summary
 from wordtide.drain.pacing import Pace, spark_objection
 from wordtide.exporters.consumer_group import GroupMirror
-from wordtide.status.lag import json_line, mostly_json
+from wordtide.status.lag import look
 from wordtide.table.commit import WordCounts
 from wordtide.wiring import open_source
 
@@ -39,9 +39,8 @@ FOLLOW_TAG = "wordtide/follow"
 """On runs of the sensor: drain until the source is quiet. Runs by hand take what is there and end."""
 CANCEL_SECONDS = 10.0
 """A cancelled run finishes the batch in hand if that needs no longer than this."""
-CHECK_NAME = "nothing_parked"
-SHOWN_STANDING = 20
-"""Parked and stalled partitions and files that the check names, of each."""
+WAKE_SECONDS = 0.2
+"""How often the waiting thread wakes: a signal that another thread took interrupts it only then."""
 
 
 def build_word_counts(
@@ -70,13 +69,7 @@ def build_word_counts(
     @dg.multi_asset(
         name=op_name(key.path),
         specs=[spec],
-        check_specs=[
-            dg.AssetCheckSpec(
-                CHECK_NAME,
-                asset=key,
-                description="No partition or file waits for an operator's decision, is stalled or cannot be read.",
-            )
-        ],
+        check_specs=[check_spec(key)],
         can_subset=True,
         op_tags=naming.run_tags(stream),
         required_resource_keys=resource_keys(resource_prefix, *DRAIN),
@@ -88,8 +81,14 @@ def build_word_counts(
         kafka, hdfs, spark = found.kafka, found.hdfs, found.spark
         _warn_if_forgetful(context)
         follow = context.run.tags.get(FOLLOW_TAG) == "true"
-        checked = any(check.name == CHECK_NAME for check in context.selected_asset_check_keys)
+        # The drain job leaves the check out, for Dagster would show it as in progress until the run ends.
+        asked = check_key(key) in context.selected_asset_check_keys
         try:
+            if key not in context.selected_asset_keys:
+                table = found.tables.open(stream)
+                waiting = look(stream, table, kafka.connection, hdfs.address)
+                yield as_result(evaluate(stream, table, check_key(key), waiting.blockers))
+                return
             if (objection := spark_objection(stream, spark.own_cores())) is not None:
                 raise ConfigError(objection)
             table = found.tables.open(stream)
@@ -97,6 +96,7 @@ def build_word_counts(
             source = open_source(stream, connection, hdfs.address())
             lineage = Lineage(context, table, found.openlineage, connection, hdfs.address(), naming)
             reporter = Reporter(context, stream, table, naming)
+            check = CheckReporter(context, stream, table, check_key(key))
             mirror = mirror_of(context, stream, kafka, table)
 
             def on_commit(committed: Committed) -> None:
@@ -117,30 +117,29 @@ def build_word_counts(
                 },
                 run_id=context.run.run_id,
                 on_commit=on_commit,
+                on_poll=check.submit,
                 stop=stop,
                 own_cores=spark.own_cores(),
             )
-            early = _EarlyCheck(stream, table, key, stop) if follow and checked else None
             try:
                 with lineage:
-                    summary = yield from run_beside(drain, Pace.of(stream.config, by_hand=not follow), stop, early)
+                    summary = run_in_thread(drain, Pace.of(stream.config, by_hand=not follow), stop)
+                if not follow and not asked:
+                    # Nothing follows that would record what was left out.
+                    check.submit(summary.blockers)
             finally:
+                check.close()
                 told = reporter.close(summary)
                 if mirror is not None:
                     mirror.close()
                 source.close()
         except WordtideError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-        if key in context.selected_asset_keys:
-            yield _result(
-                stream,
-                summary,
-                told,
-                {"table": link(table.uri, hdfs.address()), **_look(context, table, told)},
-                naming,
-            )
-        if checked and (early is None or not early.decided):
-            yield _check(stream, table, key, summary.parked, summary.stalled, summary.left_out)
+        yield _result(
+            stream, summary, told, {"table": link(table.uri, hdfs.address()), **_look(context, table, told)}, naming
+        )
+        if asked:
+            yield as_result(evaluate(stream, table, check_key(key), summary.blockers))
 
     return drain_stream
 
@@ -154,42 +153,7 @@ def mirror_of(
     return GroupMirror(stream, kafka.connection(), table, stream.config.kafka.group, context.log.warning)
 
 
-class _EarlyCheck:
-    """The check of a run that follows its source: decided early, not in progress for as long as the run goes on.
-
-    A run can decide its check once. When that is no longer so, it ends; the sensor starts the next, which says so.
-    """
-
-    def __init__(self, stream: Stream, table: WordCounts, key: dg.AssetKey, stop: threading.Event) -> None:
-        self._stream = stream
-        self._table = table
-        self._key = key
-        self._stop = stop
-        self._failed: bool | None = None
-
-    @property
-    def decided(self) -> bool:
-        """Whether it has been."""
-        return self._failed is not None
-
-    def __call__(self, standing: Standing) -> dg.AssetCheckResult | None:
-        """Take in what a look showed, and return the check's result once."""
-        if self._failed is None:
-            if not standing and not standing.settled:
-                return None
-            self._failed = bool(standing)
-            return _check(self._stream, self._table, self._key, standing.parked, standing.stalled, standing.left_out)
-        if self._failed != bool(standing):
-            self._stop.set()
-        return None
-
-
-def run_beside(
-    drain: Drain,
-    pace: Pace,
-    stop: threading.Event,
-    early: Callable[[Standing], dg.AssetCheckResult | None] | None = None,
-) -> Generator[dg.AssetCheckResult, None, Summary]:
+def run_in_thread(drain: Drain, pace: Pace, stop: threading.Event) -> Summary:
     """Run a drain in a thread while this one, which signals interrupt, waits for it.
 
     On an interrupt the batch in hand is finished if it needs no more than ten seconds, else abandoned: a batch is
@@ -199,7 +163,6 @@ def run_beside(
         drain: The drain.
         pace: Its pace.
         stop: Ends it after the batch in hand.
-        early: Called several times a second with what the last look showed; its results are yielded.
     """
     outcome: list[Summary | BaseException] = []
     # Not Thread.join: Python 3.11 takes a thread for ended when a signal interrupts whoever joins it.
@@ -215,9 +178,8 @@ def run_beside(
 
     threading.Thread(target=work, name="drain", daemon=True).start()
     try:
-        while not ended.wait(0.2):
-            if early is not None and drain.standing is not None and (result := early(drain.standing)) is not None:
-                yield result
+        while not ended.wait(WAKE_SECONDS):
+            pass
     except BaseException:
         stop.set()
         ended.wait(CANCEL_SECONDS)
@@ -270,51 +232,6 @@ def _look(context: dg.AssetExecutionContext, table: WordCounts, told: Told) -> d
         context.log.warning(f"no preview of the table: {error}")
         return {}
     return shown
-
-
-def _check(
-    stream: Stream, table: WordCounts, key: dg.AssetKey, parked: Sequence[str], stalled: Sequence[str], left_out: str
-) -> dg.AssetCheckResult:
-    shown, still = _named(parked), _named(stalled)
-    said = [f"waiting for a decision: {', '.join(shown)}{_more(parked)}"] if shown else []
-    said += [f"stalled: {'; '.join(still)}{_more(stalled)}"] if still else []
-    share = _json_share(stream, table)
-    notes = [json_line(stream.name, share)] if share is not None else []
-    return dg.AssetCheckResult(
-        passed=not said,
-        check_name=CHECK_NAME,
-        asset_key=key,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description="; ".join([*(said or ["nothing is parked"]), *notes]),
-        metadata={
-            **({"json_share": share} if share is not None else {}),
-            "parked": dg.MetadataValue.json(shown),
-            "parked_count": len(parked),
-            "stalled": dg.MetadataValue.json(still),
-            **({"left_out": left_out} if left_out else {}),
-        },
-    )
-
-
-def _json_share(stream: Stream, table: WordCounts) -> float | None:
-    """Return which share of the newest values are JSON, if most are; a note, not worth a failed run."""
-    if stream.config.kafka is None:
-        return None
-    try:
-        handle = table.open()
-        return mostly_json(handle) if handle is not None else None
-    except (WordtideError, DeltaError, OSError) as error:
-        log.warning("table %s: cannot read how many of its newest values are JSON: %s", table.uri, error)
-        return None
-
-
-def _named(lines: Sequence[str]) -> list[str]:
-    """Return the first lines, each cut: an event is bounded, whatever stands still."""
-    return [line[:300] for line in lines[:SHOWN_STANDING]]
-
-
-def _more(lines: Sequence[str]) -> str:
-    return f"; and {len(lines) - SHOWN_STANDING:,} more" if len(lines) > SHOWN_STANDING else ""
 
 
 def _warn_if_forgetful(context: dg.AssetExecutionContext) -> None:

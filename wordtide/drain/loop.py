@@ -18,7 +18,7 @@ from wordtide.core.model import Batch, Committed, Counted, Parked, Status, Stop
 from wordtide.core.position import Position
 from wordtide.core.problems import EnvironmentProblem, PlanAgain, ReadFailed, SourceUnavailable, WordtideError
 from wordtide.core.source import EndsEarly, Source, SourcePlan, SplitReader
-from wordtide.core.stalls import CONFIRM_SECONDS, Stalls, Standing
+from wordtide.core.stalls import CONFIRM_SECONDS, Blockers, Stalls
 from wordtide.counting.local import Target
 from wordtide.counting.tokenizer import Tokenizer
 from wordtide.drain.pacing import Moment, Pace, choose_engine, is_extra, next_wait
@@ -78,9 +78,8 @@ class Summary:
         words: Words counted.
         records: Records, or lines of files.
         backlog: Records or files that waited when it ended.
-        parked: What waits for a decision.
-        stalled: What could not move at the last look and is recorded as stalled or was left out, each with why.
-        left_out: What of a folder nobody takes, as one line.
+        blockers: What waits for a decision, and what could not move at the last poll and is recorded as stalled or was
+            left out.
         last: The last batch number of the table.
         position: What the table has taken; None before the first look.
     """
@@ -89,11 +88,24 @@ class Summary:
     words: int = 0
     records: int = 0
     backlog: int = 0
-    parked: list[str] = field(default_factory=list)
-    stalled: list[str] = field(default_factory=list)
-    left_out: str = ""
+    blockers: Blockers = field(default_factory=Blockers)
     last: int = -1
     position: Position | None = None
+
+    @property
+    def parked(self) -> list[str]:
+        """Names of what waits for a decision."""
+        return list(self.blockers.parked)
+
+    @property
+    def stalled(self) -> list[str]:
+        """What could not move at the last poll, each with why."""
+        return [one.line for one in self.blockers.stalled]
+
+    @property
+    def left_out(self) -> str:
+        """What of a folder nobody takes, as one line."""
+        return self.blockers.left_out
 
     def add(self, committed: Committed) -> None:
         """Take in one more batch."""
@@ -118,7 +130,7 @@ def _status(
 
 
 class Drain:
-    """Drains one stream into its table. One thread; `stop` may be set from another, and `standing` read.
+    """Drains one stream into its table. One thread; `stop` may be set from another.
 
     Args:
         stream: The stream.
@@ -127,6 +139,7 @@ class Drain:
         engines: By name; `spark` may be missing where it is never chosen.
         run_id: Goes into the ledger.
         on_commit: Called after each commit; must be quick.
+        on_poll: Called at each poll with what is recorded as parked or stalled; must be quick.
         stop: Ends the drain after the batch in hand.
         own_cores: Cores of this machine that the Spark engine uses; None if Spark runs elsewhere.
     """
@@ -140,6 +153,7 @@ class Drain:
         *,
         run_id: str,
         on_commit: Callable[[Committed], None],
+        on_poll: Callable[[Blockers], None] | None = None,
         stop: threading.Event | None = None,
         own_cores: int | None = None,
     ) -> None:
@@ -150,9 +164,9 @@ class Drain:
         self._engines = engines
         self._run_id = run_id
         self._on_commit = on_commit
+        self._on_poll = on_poll
         self._stop = stop or threading.Event()
         self._ledger: Ledger | None = None
-        self.standing: Standing | None = None
         self._suspected: dict[str, float] = {}
         self._stalls = Stalls(stream.config.stalled_after)
         self._parked_last = self._ledger_only_last = False
@@ -181,7 +195,7 @@ class Drain:
             # At the end: nothing has to wait for it.
             raise self._untidy
         if self._ledger is not None:
-            summary.parked = sorted(self._ledger.parked)
+            summary.blockers = replace(summary.blockers, parked=tuple(sorted(self._ledger.parked)))
             summary.last = self._ledger.last
         return summary
 
@@ -257,12 +271,14 @@ class Drain:
                 plan = self._source.look().plan(snapshot.ledger, snapshot.position)
         except SnapshotGone as gone:
             raise PlanAgain(str(gone)) from gone
-        self.standing = Standing.of(snapshot.ledger.parked, plan.parked, plan.held, plan.left_out.line)
-        summary.left_out = plan.left_out.line
+        recorded = Blockers.recorded(snapshot.ledger.parked, plan.held, plan.left_out.line)
+        if self._on_poll is not None:
+            self._on_poll(recorded)
         summary.backlog = plan.backlog
         stalled = self._stalls.due(plan.held, plan.splits, time.monotonic(), utc_now())
         due = {one.what for one in stalled}
-        summary.stalled = [one.line for one in plan.held if one.recorded or not one.usual or one.parked.what in due]
+        held = (one.parked for one in plan.held if one.recorded or not one.usual or one.parked.what in due)
+        summary.blockers = replace(recorded, stalled=tuple(held))
         parked = self._confirmed(plan)
         if plan.splits and self._parked_last:
             # Turn and turn about: an endless row of bad files must not keep the good ones waiting.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 
@@ -17,7 +17,7 @@ from wordtide.core.model import FileSplit, KafkaSplit
 from wordtide.core.problems import TableRefused, WordtideError
 from wordtide.core.retries import Retries
 from wordtide.core.source import Source, SourcePlan
-from wordtide.core.stalls import Standing
+from wordtide.core.stalls import Blockers
 from wordtide.receivers.flume_journal import doubts_of
 from wordtide.sources.files.source import LandingFolder
 from wordtide.sources.kafka.connection import KafkaConnection
@@ -54,13 +54,13 @@ class Waiting:
         founded: Whether there is a table; if not, a drain must found it (`start: latest` is resolved then).
         something: Whether a batch could be taken, or a loss, a stall or a settled doubt recorded.
         unfinished: Files that are too young or still being written.
-        standing: Whether something is parked or recorded as stalled.
+        blockers: What is parked or recorded as stalled.
     """
 
     founded: bool
     something: bool
     unfinished: int
-    standing: bool = False
+    blockers: Blockers = field(default_factory=Blockers)
 
 
 def look(
@@ -90,8 +90,8 @@ def look(
         plan = source.look().plan(snapshot.ledger, snapshot.position)
     finally:
         source.close()
-    standing = Standing.of(snapshot.ledger.parked, plan.parked, plan.held)
-    return Waiting(True, _worth_a_run(table.uri, plan), plan.waiting, bool(standing))
+    blockers = Blockers.recorded(snapshot.ledger.parked, plan.held, plan.left_out.line)
+    return Waiting(True, _worth_a_run(table.uri, plan), plan.waiting, blockers)
 
 
 def _worth_a_run(uri: str, plan: SourcePlan) -> bool:
