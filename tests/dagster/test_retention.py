@@ -96,7 +96,7 @@ def test_what_was_reported_by_a_run_that_is_gone_is_not_reported_again(tmp_path,
             assert here.drain(3).success
         with monkeypatch.context() as broken:
             # A run that fails at its end logs no event that says up to where everything is reported.
-            broken.setattr("wordtide.dagster.word_counts._look", lambda *_: 1 / 0)
+            broken.setattr("wordtide.dagster.word_counts._preview", lambda *_: 1 / 0)
             assert not here.drain(3).success
         assert here.forget() == 1
         assert here.told() == [4, 5, 6, 7, 8, 9]

@@ -54,8 +54,8 @@ CLOSE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a run has told Dagster.
+class ReportProgress:
+    """What a run has reported to Dagster.
 
     Attributes:
         through: Up to here every batch has an event.
@@ -136,7 +136,7 @@ class Reporter:
         """Queue a committed batch; returns at once."""
         self._queue.put(Report.of(committed))
 
-    def close(self, summary: Summary | None) -> Told:
+    def close(self, summary: Summary | None) -> ReportProgress:
         """Wait, with a bound, until everything is reported, and tell of the source how far it has been taken.
 
         Args:
@@ -157,7 +157,7 @@ class Reporter:
             if self._failure is None:
                 warn(self._context, self._stream, f"Dagster's storage does not answer ({one_line(error)})")
             source = SourceVersion()
-        return Told(self._reported.through, source, tuple(self._newest), self._version)
+        return ReportProgress(self._reported.through, source, tuple(self._newest), self._version)
 
     def _work(self) -> None:
         try:

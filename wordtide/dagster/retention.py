@@ -67,11 +67,11 @@ def build_retention_sensor(
         description=naming.get_definition_description(itself),
         tags=naming.get_definition_tags(itself),
     )
-    def forget(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def purge_old_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         deleted = delete_old_runs(context.instance, streams, utc_now(), DELETE_SECONDS, translator=naming)
         return dg.SensorResult(skip_reason=f"{deleted} old runs deleted" if deleted else "no run is old enough")
 
-    return forget
+    return purge_old_runs
 
 
 def delete_old_runs(

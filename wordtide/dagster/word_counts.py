@@ -22,7 +22,7 @@ from wordtide.dagster.events import input_tags, next_version, shown_seconds
 from wordtide.dagster.labels import column_lineage, link, table_name
 from wordtide.dagster.lineage import Lineage
 from wordtide.dagster.preview import preview_from, row_count, top_words
-from wordtide.dagster.reporter import Reporter, Told
+from wordtide.dagster.reporter import Reporter, ReportProgress
 from wordtide.dagster.resources import KafkaResource
 from wordtide.dagster.resources.bound import DRAIN, Bound, resource_keys
 from wordtide.dagster.translator import WordtideTranslator
@@ -79,7 +79,7 @@ def build_word_counts(
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         found = Bound(context.resources, resource_prefix)
         kafka, hdfs, spark = found.kafka, found.hdfs, found.spark
-        _warn_if_forgetful(context)
+        _warn_if_ephemeral(context)
         follow = context.run.tags.get(FOLLOW_TAG) == "true"
         # The drain job leaves the check out, for Dagster would show it as in progress until the run ends.
         asked = check_key(key) in context.selected_asset_check_keys
@@ -129,14 +129,18 @@ def build_word_counts(
                     check.submit(summary.blockers)
             finally:
                 check.close()
-                told = reporter.close(summary)
+                progress = reporter.close(summary)
                 if mirror is not None:
                     mirror.close()
                 source.close()
         except WordtideError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         yield _result(
-            stream, summary, told, {"table": link(table.uri, hdfs.address()), **_look(context, table, told)}, naming
+            stream,
+            summary,
+            progress,
+            {"table": link(table.uri, hdfs.address()), **_preview(context, table, progress)},
+            naming,
         )
         if asked:
             yield as_result(evaluate(stream, table, check_key(key), summary.blockers))
@@ -191,14 +195,14 @@ def run_in_thread(drain: Drain, pace: Pace, stop: threading.Event) -> Summary:
 
 
 def _result(
-    stream: Stream, summary: Summary, told: Told, shown: Mapping[str, Any], translator: WordtideTranslator
+    stream: Stream, summary: Summary, progress: ReportProgress, shown: Mapping[str, Any], translator: WordtideTranslator
 ) -> dg.MaterializeResult[Any]:
-    version = next_version(told.version, summary.last, summary.position)
+    version = next_version(progress.version, summary.last, summary.position)
     source = translator.source_key(stream)
     return dg.MaterializeResult(
         translator.table_key(stream),
         metadata={
-            "batch": told.through,
+            "batch": progress.through,
             "lag": summary.backlog,
             # Not under the names that batches use: sums would dwarf them in the same plot.
             "run_batches": summary.batches,
@@ -211,11 +215,11 @@ def _result(
             "dagster/column_lineage": column_lineage(stream, source),
         },
         data_version=dg.DataVersion(version.tag),
-        tags={**input_tags(source, told.source), THROUGH_TAG: str(told.through)},
+        tags={**input_tags(source, progress.source), THROUGH_TAG: str(progress.through)},
     )
 
 
-def _look(context: dg.AssetExecutionContext, table: WordCounts, told: Told) -> dict[str, Any]:
+def _preview(context: dg.AssetExecutionContext, table: WordCounts, progress: ReportProgress) -> dict[str, Any]:
     """Return what the table itself shows once the run has done its work; a picture, not worth a failed run."""
     began = time.monotonic()
     try:
@@ -223,9 +227,9 @@ def _look(context: dg.AssetExecutionContext, table: WordCounts, told: Told) -> d
         if handle is None:
             return {}
         shown: dict[str, Any] = {}
-        first = preview_from(told.newest)
+        first = preview_from(progress.newest)
         if first is not None:
-            shown["top_words"] = dg.MetadataValue.md(top_words(handle, first, told.newest[-1][0]))
+            shown["top_words"] = dg.MetadataValue.md(top_words(handle, first, progress.newest[-1][0]))
         shown["dagster/row_count"] = row_count(handle)
         shown["seconds_preview"] = shown_seconds(time.monotonic() - began)
     except (WordtideError, DeltaError, OSError) as error:
@@ -234,7 +238,7 @@ def _look(context: dg.AssetExecutionContext, table: WordCounts, told: Told) -> d
     return shown
 
 
-def _warn_if_forgetful(context: dg.AssetExecutionContext) -> None:
+def _warn_if_ephemeral(context: dg.AssetExecutionContext) -> None:
     if context.instance.is_ephemeral or not os.environ.get("DAGSTER_HOME"):
         context.log.warning(
             "this Dagster instance will not keep its events (no DAGSTER_HOME); counts and ledger are kept in the table"
