@@ -119,7 +119,9 @@ def test_a_check_that_a_killed_run_left_undecided_is_decided_by_the_sensor(place
     everything = defs.resolve_implicit_global_asset_job_def()
     with instance() as home:
         assert defs.resolve_job_def("s_drain").execute_in_process(instance=home).success
-        # Dagster plans the checks of a run from the asset's page when it creates it.
+        home.create_run_for_job(defs.resolve_job_def("s_drain"))
+        assert shown(home)[0] == "FAILED", "a run of the drain job waits for the check"
+        # Of a run from the asset's page Dagster plans the check when it creates the run.
         killed = home.create_run_for_job(
             everything.get_subset(asset_selection={ASSET}), asset_selection=frozenset({ASSET})
         )
