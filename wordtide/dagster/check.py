@@ -106,6 +106,7 @@ class CheckReporter:
         self._table = table
         self._key = key
         self._newest: Blockers | None = None
+        self._last: Blockers | None = None
         self._logged: Blockers | None = None
         self._logged_at = 0.0
         self._events = 0
@@ -121,8 +122,13 @@ class CheckReporter:
         if self._is_news(blockers):
             self._changed.set()
 
-    def close(self) -> None:
-        """Wait, with a bound, until the newest is logged."""
+    def close(self, last: Blockers | None = None) -> None:
+        """Wait, with a bound, until the newest is logged.
+
+        Args:
+            last: What is to be logged whether or not it has changed: its notes may have.
+        """
+        self._last = last
         self._closing.set()
         self._changed.set()
         self._thread.join(CLOSE_SECONDS)
@@ -140,7 +146,9 @@ class CheckReporter:
             self._changed.clear()
             closing = self._closing.is_set()
             newest = self._newest
-            if newest is not None and self._is_news(newest):
+            if closing and self._last is not None:
+                self._log(self._last)
+            elif newest is not None and self._is_news(newest):
                 self._log(newest)
 
     def _log(self, blockers: Blockers) -> None:

@@ -124,11 +124,9 @@ def build_word_counts(
             try:
                 with lineage:
                     summary = run_in_thread(drain, Pace.of(stream.config, by_hand=not follow), stop)
-                if not follow and not asked:
-                    # Nothing follows that would record what was left out.
-                    check.submit(summary.blockers)
             finally:
-                check.close()
+                # A one-shot run says at its end what it left out: nothing follows that would record it.
+                check.close(summary.blockers if summary is not None and not follow and not asked else None)
                 progress = reporter.close(summary)
                 if mirror is not None:
                     mirror.close()
