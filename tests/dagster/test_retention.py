@@ -8,9 +8,9 @@ import pytest
 
 from tests.dagster.support import NAMING, by_hand, events, instance
 from wordtide.config import Stream, parse_streams
+from wordtide.dagster.check import CHECK_NAME
 from wordtide.dagster.definitions import build_definitions
 from wordtide.dagster.retention import delete_old_runs, delete_run
-from wordtide.dagster.word_counts import CHECK_NAME
 from wordtide.table.files import utc_now
 
 IN_A_WEEK = timedelta(days=7, minutes=1)
