@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from tests.support import Place
+from tests.support import Place, create_topic, unique
 from wordtide.sources.files.names import is_candidate
-from wordtide.testing.soak.account import FolderAccount
-from wordtide.testing.soak.feed import FolderFeed
+from wordtide.testing.soak.account import FolderAccount, TopicAccount
+from wordtide.testing.soak.feed import FolderFeed, TopicFeed
 
 
 @pytest.mark.parametrize(("glob", "packs"), [("**/*", True), ("*.txt", False), ("1/**", True), ("**/*.json*", True)])
@@ -30,3 +30,21 @@ def test_a_glob_that_no_name_fits_is_refused(place: Place) -> None:
     storage, root = place.landing(stream)
     with pytest.raises(AssertionError, match="no name"):
         FolderFeed(storage, root, "*.parquet", place.hdfs, random.Random(1), FolderAccount("space"))
+
+
+def test_records_of_which_an_acknowledgement_does_not_tell_the_offset_are_found_in_the_topic(place: Place) -> None:
+    topic = unique("soak")
+    create_topic(place.cluster, topic, 2)
+    account = TopicAccount("space")
+    feed = TopicFeed(place.cluster, topic, "read_committed", random.Random(1), account)
+    feed.give(50)
+    feed.settle()
+    whole = {key: dict(records) for key, records in account.records.items()}
+    # As if the broker had been killed before it answered, and had told the second time only that it has them.
+    for (_, number), records in account.records.items():
+        feed._unplaced += [(number, records.pop(offset)) for offset in sorted(records)[2:9]]
+    assert account.records != whole
+
+    feed.settle()
+
+    assert account.records == whole

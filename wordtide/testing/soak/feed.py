@@ -48,6 +48,7 @@ class TopicFeed:
         self._chance = chance
         self._account = account
         self._failed: list[KafkaError] = []
+        self._unplaced: list[tuple[int, Sent]] = []
         self._transaction: tuple[Producer, list[Sent]] | None = None
         self._meet()
 
@@ -87,7 +88,12 @@ class TopicFeed:
             assert number is not None
             assert offset is not None
             sent = Sent(value, True if open_ is None else None)
-            self._account.records.setdefault((topic_id, number), {})[offset] = sent
+            if offset < 0:
+                # Its first acknowledgement was lost with the broker: the second says that it is there, and not where.
+                assert topic_id == self.topic_id
+                self._unplaced.append((number, sent))
+            else:
+                self._account.records.setdefault((topic_id, number), {})[offset] = sent
             if open_ is not None:
                 open_.append(sent)
 
@@ -138,8 +144,29 @@ class TopicFeed:
         return self._transaction is not None
 
     def settle(self) -> None:
-        """Wait until the broker has all of it."""
+        """Wait until the broker has all of it, and find out where."""
         self._flush(self._plain)
+        if self._unplaced:
+            self._place()
+
+    def _place(self) -> None:
+        """Enter records whose offset no acknowledgement told: a reader sees each, and the account has it not."""
+        unknown = sorted(
+            (number, offset, value)
+            for (number, offset), value in self.held().items()
+            if offset not in self._account.records.get((self.topic_id, number), {})
+        )
+        unseen = []
+        for number, sent in self._unplaced:
+            found = next((one for one in unknown if one[0] == number and one[2] == sent.value), None)
+            if found is None:
+                # What is behind an open transaction, or in one that was aborted, no reader sees.
+                assert self.open or not sent.committed, f"{sent} was acknowledged and is not there"
+                unseen.append((number, sent))
+                continue
+            unknown.remove(found)
+            self._account.records.setdefault((self.topic_id, number), {})[found[1]] = sent
+        self._unplaced = unseen
 
     def _flush(self, producer: Producer) -> None:
         assert producer.flush(2 * SECONDS) == 0, "the broker did not take everything"
@@ -150,6 +177,7 @@ class TopicFeed:
 
     def delete_below(self, partition: int, offset: int) -> None:
         """Delete a partition's records below an offset, as retention does."""
+        self.settle()
         key = (self.topic_id, partition)
         self._account.deleted[key] = max(offset, self._account.deleted.get(key, 0))
         topics.delete_records(self._broker, self.topic, {partition: offset})
@@ -159,6 +187,7 @@ class TopicFeed:
         self.end(commit=True)
         self.settle()
         topics.recreate_topic(self._broker, self.topic, partitions)
+        self._unplaced.clear()
         self._meet()
 
     def grow(self) -> None:
