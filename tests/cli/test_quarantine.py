@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,31 @@ def test_without_a_quarantine_everything_is_counted(shell: Shell) -> None:
     drain("s")
     assert counts(shell) == {"half": 1, "\ufffd\ufffd": 1, "word": 1}
     assert shell("quarantine", "s").out == "s: nothing is in quarantine\n"
+
+
+def test_a_line_of_a_name_that_was_used_again_is_exported_from_its_own_file(shell: Shell) -> None:
+    landing, done = shell.folder / "landing", shell.folder / "done"
+    landing.mkdir()
+
+    def take(content: bytes, after: str) -> None:
+        shell.streams(
+            f"streams: {{s: {{landing: {{path: ./landing, min_age: 0s, after: {after}}},"
+            " quarantine: {undecodable: true}}}\n"
+        )
+        Path(landing, "f").write_bytes(content)
+        os.utime(landing / "f", (1_700_000_000, 1_700_000_000))
+        drain("s")
+
+    contents = [b"one\n\xff1\n", b"two\n\xff2\n", b"six\n\xff3\n"]
+    for content, after in zip(contents, ["archive ./done", "archive ./done", "keep"], strict=True):
+        take(content, after)
+    shell.streams(
+        "streams: {s: {landing: {path: ./landing, min_age: 0s, after: archive ./done},"
+        " quarantine: {undecodable: true}}}\n"
+    )
+    folder = shell.folder / "aside"
+    assert shell("quarantine", "s", "--export", folder).code == 0
+    assert sorted(path.read_bytes() for path in folder.iterdir()) == [b"\xff1\n", b"\xff2\n", b"\xff3\n"]
+    (done / "f").unlink()
+    refused = shell("quarantine", "s", "--export", folder)
+    assert (refused.code, "is gone" in refused.err) == (1, True)

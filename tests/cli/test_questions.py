@@ -16,11 +16,12 @@ import pytest
 
 from tests.cli.support import CLOSED_PORT, Shell
 from tests.support import create_topic, produce, unique
-from wordtide.config import PROJECT_ROOT, EngineName, load_streams
+from wordtide.config import PROJECT_ROOT, EngineName, Stream, load_streams
 from wordtide.counting.local import LocalEngine
 from wordtide.drain.loop import Drain
 from wordtide.drain.pacing import Pace
 from wordtide.embedded.cluster import ClusterAddress
+from wordtide.table.commit import WordCounts
 from wordtide.wiring import open_source, open_table
 
 
@@ -197,6 +198,27 @@ def test_a_stream_that_is_wrong_hides_no_other(shell: Shell, folder: Path) -> No
     # One alone is as if there were no others.
     assert shell("parked", "s", "--json").code == 0
     assert "unknown key 'streams.typo.landin'" in shell("top", "typo").only_line
+
+
+def test_an_error_that_nobody_foresaw_in_one_stream_hides_no_other(
+    shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "bad.txt.gz").write_bytes(gzip.compress(b"a b")[:-6])
+    drain("s")
+    shell.streams("streams: {a: {landing: {path: ./a}}, s: {landing: {path: ./landing, min_age: 0s}}}\n")
+
+    def opens(stream: Stream) -> WordCounts:
+        if stream.name == "a":
+            raise KeyError("never heard of")
+        return open_table(stream)
+
+    monkeypatch.setattr("wordtide.cli.questions.open_table", opens)
+    monkeypatch.setattr("wordtide.status.lag.open_table", opens)
+    for question in ("parked", "lag"):
+        answer = shell(question, "--json")
+        assert answer.code == 1
+        assert "s" in [row["stream"] for row in json.loads(answer.out)]
+        assert answer.only_line == "stream a: KeyError: 'never heard of'"
 
 
 def test_lag_of_a_topic_is_told_for_each_partition(served: Shell, cluster: ClusterAddress) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from wordtide.core.model import FileSplit, KafkaSplit
+from wordtide.core.model import FileSplit, KafkaSplit, Status
 from wordtide.core.retries import Retries
 from wordtide.core.source import SourcePlan
 from wordtide.sources.kafka.source import identity_of
 from wordtide.status import lag
 from wordtide.status.lag import still_stalled
 from wordtide.table.ledger import Ledger, ParkedSince
+from wordtide.table.record import LedgerEntry, SplitRecord
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -45,7 +46,18 @@ def test_a_file_is_stalled_until_it_is_taken_or_parked() -> None:
     split = FileSplit("/in/a", 1, 2, 0, 1)
     stuck = ParkedSince("/in/a", "I/O error", SINCE, split)
     assert still_stalled(Positions({}), of(stuck)) == [stuck]  # type: ignore[arg-type]
-    assert still_stalled(Positions({}), of(stuck, files={"/in/a": (1, 2)})) == []  # type: ignore[arg-type]
+    taken = of(stuck)
+    taken.apply(
+        [
+            LedgerEntry(
+                batch=1,
+                status=Status.PUBLISHED,
+                committed_at=SINCE,
+                splits=(SplitRecord(path="/in/a", length=1, mtime=2),),
+            )
+        ]
+    )
+    assert still_stalled(Positions({}), taken) == []  # type: ignore[arg-type]
     assert still_stalled(Positions({}), of(stuck, parked={"/in/a": stuck})) == []  # type: ignore[arg-type]
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from wordtide.core.model import Counted, FileSplit, SplitProof, Taken
+from datetime import UTC, datetime
+
+from wordtide.core.model import Counted, FileSplit, SplitProof, Status, Taken
 from wordtide.table.ledger import Ledger
 from wordtide.table.nodes import KeyIndex
+from wordtide.table.record import LedgerEntry, SplitRecord
 from wordtide.table.repeats import repeats_line, with_repeats
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def counted(**contents: tuple[int, int | None]) -> Counted:
@@ -14,6 +19,16 @@ def counted(**contents: tuple[int, int | None]) -> Counted:
         for path, (length, digest) in contents.items()
     )
     return Counted((), proofs, 0, 0, 0, "local")
+
+
+def _published(number: int, path: str) -> LedgerEntry:
+    taken = SplitRecord(path=path, length=9, mtime=1, file_id="1:2@3", digest="crc32:00000005")
+    return LedgerEntry(batch=number, status=Status.PUBLISHED, committed_at=NOW, splits=(taken,))
+
+
+def _put_away(number: int, path: str) -> LedgerEntry:
+    gone = SplitRecord(path=path, length=9, mtime=1, detail={"staged": "x"})
+    return LedgerEntry(batch=number, status=Status.PUT_AWAY, committed_at=NOW, splits=(gone,))
 
 
 def named(found: Counted) -> dict[str, str]:
@@ -52,3 +67,21 @@ def test_an_index_finds_what_was_added_and_nothing_without_a_key() -> None:
     index.add("b", 7)
     index.add("none", 0)
     assert list(index.find([7, 0, 8])) == ["a", "b"]
+
+
+def test_an_index_finds_keys_that_differ_in_any_few_bits() -> None:
+    keys = {f"low {n}": n for n in range(1, 3000)} | {f"high {n}": n << 40 for n in range(1, 3000)}
+    index = KeyIndex(keys.items())
+    wanted = [*range(1, 200), *(n << 40 for n in range(2900, 3000)), 5000]
+    assert sorted(index.find(wanted)) == sorted(path for path, key in keys.items() if key in set(wanted))
+
+
+def test_a_ledger_that_is_kept_does_not_remember_all_files_that_were_put_away() -> None:
+    ledger = Ledger("t", files={"a": Taken.of(8, 1, 7, 77)})
+    for number in range(5000):
+        ledger.apply([_published(2 * number + 1, f"f{number}"), _put_away(2 * number + 2, f"f{number}")])
+        if number % 500 == 0:
+            assert [path for path, _ in ledger.with_nodes([7])] == ["a"]
+            assert [path for path, _ in ledger.with_contents([(8, 77)])] == ["a"]
+    known = ledger._nodes, ledger._contents
+    assert all(index is not None and len(index) < 3000 for index in known)

@@ -12,7 +12,7 @@ from rich.text import Text
 from wordtide.cli import show
 from wordtide.cli.progress import progress
 from wordtide.config import Stream, load_configuration
-from wordtide.status.lag import LOOK_PROBLEMS, PartitionLag, StreamLag, json_line, stream_lag
+from wordtide.status.lag import PartitionLag, StreamLag, json_line, problem_line, stream_lag
 from wordtide.table.panics import panics_as_errors
 
 _PARALLEL = 8
@@ -55,12 +55,10 @@ def _lag_or_problem(stream: Stream) -> StreamLag:
     try:
         with panics_as_errors():
             return stream_lag(stream)
-    except LOOK_PROBLEMS as error:
+    except Exception as error:  # Whatever it is.
         unit = "records" if stream.config.kafka else "files"
         source = stream.config.kafka.topic if stream.config.kafka else stream.landing or ""
-        return StreamLag(
-            stream.name, source, unit, None, None, None, founded=False, problem=" ".join(str(error).split())
-        )
+        return StreamLag(stream.name, source, unit, None, None, None, founded=False, problem=problem_line(error))
 
 
 def _print_lag(found: Sequence[StreamLag], *, whole: bool) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 from wordtide.cli import show
 from wordtide.cli.progress import progress
 from wordtide.config import Stream, load_configuration
-from wordtide.status.lag import LOOK_PROBLEMS, ledger_of, seen_stalled
+from wordtide.status.lag import ledger_of, problem_line, seen_stalled
 from wordtide.table.commit import BATCH_APP
 from wordtide.table.panics import panics_as_errors
 from wordtide.table.query import top as top_words
@@ -128,9 +128,8 @@ def parked(ctx: click.Context, stream: str | None, as_json: bool) -> None:
             try:
                 with panics_as_errors():
                     rows += _standing_of(one)
-            except LOOK_PROBLEMS as error:
-                # One table that cannot be read must not hide what is parked of the others.
-                problems.append(f"stream {one.name}: {' '.join(str(error).split())}")
+            except Exception as error:  # Whatever it is, one table must not hide what is parked of the others.
+                problems.append(f"stream {one.name}: {problem_line(error)}")
     if as_json:
         show.print_json(rows)
     elif rows:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deltalake import DeltaTable
 
-from wordtide.core.model import Aside, FileSplit, KafkaSplit
+from wordtide.core.model import Aside, FileSplit, KafkaSplit, Taken
 from wordtide.core.problems import DecisionRefused, PlanAgain
 from wordtide.core.source import Source
 from wordtide.repair.recount import Published, find_published
@@ -42,10 +42,15 @@ def contents(source: Source, ledger: Ledger, published: Published) -> Iterator[t
 def _line(source: LandingFolder, ledger: Ledger, line: FileSplit) -> bytes:
     """Return a line's bytes, from where its file is: in place, with another time perhaps, or in the archive."""
     known = ledger.files.get(line.path)
-    counted = known is not None and known.length == line.length
-    same_time = known is not None and known.mtime == line.mtime
-    kept = counted and (same_time or (known is not None and line.digest is not None and known.digest == line.digest))
+    kept = known is not None and _is_same(known, line)
     now = source.as_it_is(line, ledger, freed=not kept)
     if known is not None and kept and (now.length, now.mtime) not in {known[:2], (line.length, line.mtime)}:
         raise DecisionRefused(f"{now.path} has been replaced; resolve or replay it first")
     return source.reader(0, whole=True).line(replace(now, start=line.start, end=line.end))
+
+
+def _is_same(known: Taken, line: FileSplit) -> bool:
+    """Return whether what the ledger has under a line's path is its file: a name that was put away is used again."""
+    if None in (known.digest, line.digest):
+        return known[:2] == (line.length, line.mtime)
+    return (known.length, known.digest) == (line.length, line.digest)

@@ -15,9 +15,10 @@ from wordtide.repair.decisions import Resolution, resolve_as_text, resolve_file,
 from wordtide.repair.recount import Difference, publish, recount_file
 from wordtide.sources.files.source import LandingFolder
 from wordtide.sources.kafka.source import KafkaTopic, identity_of
+from wordtide.storage import fileid
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.files import utc_now
-from wordtide.table.ledger import ParkedSince
+from wordtide.table.ledger import Ledger, ParkedSince
 
 ATTEMPTS = 50
 """Lost races against drains before a decision is given up."""
@@ -41,7 +42,7 @@ def resolve(stream: Stream, source: Source, table: WordCounts, what: str, decisi
         snapshot = existing(table)
         waiting = _waiting(snapshot, stream, what)
         difference = recount_file(stream, source, snapshot, what, as_text=decision.verdict is Verdict.TEXT)
-        _refuse_counted(waiting, difference)
+        _refuse_counted(snapshot.ledger, waiting, difference)
         return until_committed(lambda: publish(table, source, difference, decision))
 
     # Once, and before any attempt: a large file takes a while.
@@ -71,16 +72,29 @@ def resolve(stream: Stream, source: Source, table: WordCounts, what: str, decisi
     return until_committed(attempt)
 
 
-def _refuse_counted(waiting: ParkedSince, difference: Difference) -> None:
-    """Refuse to count a file that could not be read and turns out to be one that was counted under another path."""
-    if waiting.may_be is None or not isinstance(waiting.split, FileSplit):
-        return
+def _refuse_counted(ledger: Ledger, waiting: ParkedSince, difference: Difference) -> None:
+    """Refuse to count a file that turns out to be one that was counted under another path: a link to it, or moved."""
     for proof in difference.proofs:
-        if proof.split.what == waiting.what and proof.digest == waiting.split.digest:
+        if not isinstance(proof.split, FileSplit) or proof.split.what != waiting.what:
+            continue
+        unread = waiting.split if isinstance(waiting.split, FileSplit) else None
+        other = waiting.may_be if unread is not None and proof.digest == unread.digest else None
+        other = other or _counted_elsewhere(ledger, proof.split, proof.digest)
+        if other is not None:
             raise DecisionRefused(
-                f"{waiting.what} has the content of {waiting.may_be}, which is counted; the next drain records that."
-                " Nothing was changed"
+                f"{waiting.what} has the content of {other}, which is counted, and is that file or a link to it."
+                " Nothing was changed; use skip, or leave it to the next drain if it is stalled"
             )
+
+
+def _counted_elsewhere(ledger: Ledger, file: FileSplit, digest: int | None) -> str | None:
+    """Return another path under which the same file, by node and content, was counted."""
+    for path, taken in ledger.with_nodes([file.file_id]):
+        same = fileid.same_node(taken.file_id, file.file_id) and taken[:2] == (file.length, file.mtime)
+        left_out = path in ledger.links or path in ledger.skipped
+        if same and path != file.path and not left_out and digest is not None and taken.digest == digest:
+            return path
+    return None
 
 
 def _skipped(source: Source, waiting: ParkedSince, verdict: Verdict) -> FileSplit | None:

@@ -42,8 +42,13 @@ _known: dict[str, Ledger] = {}
 _retries = Retries(60.0, 600.0)
 """When a run is due, by table, only to try again what could not be read. A hint: without it there is one run more."""
 
-
 _SHOWN_REASONS = 3
+
+
+def problem_line(error: Exception) -> str:
+    """Return as one line what ended a look at one stream; with its type, if nobody has foreseen it."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, LOOK_PROBLEMS) else f"{type(error).__name__}: {said}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +207,8 @@ def _unmoved(handle: DeltaTable, ledger: Ledger, stalled: ParkedSince) -> bool:
     if isinstance(stalled.split, KafkaSplit):
         app_id = identity_of(ledger).app_id(stalled.split.partition)
         return handle.transaction_version(app_id) == stalled.split.start
-    return stalled.what not in ledger.files or stalled.may_be is not None
+    # Of a file that was taken since, the ledger has no stall any more.
+    return True
 
 
 def seen_stalled(stream: Stream, handle: DeltaTable, ledger: Ledger) -> list[ParkedSince]:

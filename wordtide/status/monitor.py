@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pyarrow as pa
 from wordtide.config import Stream
 from wordtide.core.source import Source
 from wordtide.status.history import History
-from wordtide.status.lag import LOOK_PROBLEMS, StreamLag, lag_of
+from wordtide.status.lag import LOOK_PROBLEMS, StreamLag, lag_of, problem_line
 from wordtide.table.commit import Snapshot, WordCounts
 from wordtide.table.ledger import Ledger, ParkedSince
 from wordtide.table.panics import panics_as_errors
@@ -96,7 +97,7 @@ class Watcher:
                 seen = self._look()
             except Exception as error:  # Whatever it is: without this thread the stream would be silent for ever.
                 self._forget()
-                seen = self._unseen(f"{type(error).__name__}: {_one_line(error)}")
+                seen = self._unseen(_one_line(error))
             with self._changed:
                 self.seen = replace(seen, finished=time.monotonic())
                 self._changed.notify_all()
@@ -145,15 +146,20 @@ class Watcher:
 
     def _forget(self) -> None:
         # Where servers are may have changed, and what is remembered of the table may be what is wrong.
-        if self._source is not None:
-            self._source.close()
-        self._source = self._table = self._ledger = None
+        source, self._source = self._source, None
+        self._table = self._ledger = None
+        if source is not None:
+            # Its client may be what failed.
+            with suppress(Exception):
+                source.close()
 
     def _tell(self, seen: Seen) -> None:
         problem = seen.table_problem or seen.source_problem
         if problem != self._said:
             self._said = problem
-            self._say(f"stream {self.stream.name}: {problem or 'can be looked at again'}")
+            # Without somebody to tell, looks go on.
+            with suppress(OSError):
+                self._say(f"stream {self.stream.name}: {problem or 'can be looked at again'}")
 
 
 def look_at_all(watchers: Sequence[Watcher], seconds: float) -> dict[str, Seen]:
@@ -165,4 +171,4 @@ def look_at_all(watchers: Sequence[Watcher], seconds: float) -> dict[str, Seen]:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return problem_line(error)[:300]

@@ -17,6 +17,8 @@ from wordtide.table.splits import CONTENT_AS, FREED, MAY_BE, STALLED_AS, is_mark
 
 STAGED_KEPT = 10_000
 """Of so many folders of files put away it is remembered that they were recorded: a crash leaves one, or a few."""
+_PAST_KEPT = 1000
+"""So many entries of files that are no longer there an index may always have: making a new one has a cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class Ledger:
         """Return path and entry of the files taken that have the node of one of these ids."""
         if not any(numbers):
             return []
-        if self._nodes is None:
+        if self._nodes is None or self._is_mostly_past(self._nodes):
             # Only now: looks that find nothing new never ask, and neither do topics.
             self._nodes = KeyIndex((path, fileid.node(taken.file_id)) for path, taken in self.files.items())
         found = self._nodes.find([fileid.node(number) for number in numbers])
@@ -110,10 +112,14 @@ class Ledger:
 
     def with_contents(self, contents: Collection[tuple[int, int]]) -> list[tuple[str, Taken]]:
         """Return path and entry of the files taken that had one of these (length, digest)."""
-        if self._contents is None:
+        if self._contents is None or self._is_mostly_past(self._contents):
             self._contents = KeyIndex((path, _content(taken)) for path, taken in self.files.items())
         found = self._contents.find([_content(Taken.of(length, 0, 0, digest)) for length, digest in contents])
         return [(path, self.files[path]) for path in found if path in self.files]
+
+    def _is_mostly_past(self, index: KeyIndex) -> bool:
+        # What keeps a ledger for weeks, such as Dagster's sensors, would remember all files that were ever put away.
+        return len(index) > 2 * len(self.files) + _PAST_KEPT
 
     def forget(self) -> None:
         """Be as new, so that the next look reads all rows: what is half taken in must never be caught up."""

@@ -604,6 +604,37 @@ def test_a_batch_is_counted_again_from_the_archive(corner: Corner) -> None:
     assert place.counted(stream)["counted"] == 1
 
 
+def test_of_files_of_one_name_length_and_time_each_batch_is_counted_again_from_its_own(corner: Corner) -> None:
+    place, stream = corner.place, corner.stream("archive")
+    for content in (b"one two\n", b"six ten\n"):
+        deliver(corner, content)
+        place.drain(stream)
+    assert corner.archived() == {"today.txt", "today.txt.1"}
+    table = place.table(stream)
+    both = find_published(existing(table).handle, lambda _row: True)
+    for published in both:
+        assert len(recount(stream, place.source(stream), existing(table), published).rows) == 0
+    # What has the name of the first one now is not taken for it.
+    corner.storage.delete(f"{corner.archived_root}/today.txt")
+    corner.storage.rename(f"{corner.archived_root}/today.txt.1", f"{corner.archived_root}/today.txt")
+    with pytest.raises(DecisionRefused, match="is gone"):
+        recount(stream, place.source(stream), existing(table), both[0])
+
+
+def test_a_name_that_is_in_the_archive_and_in_place_is_counted_again_from_both(corner: Corner) -> None:
+    place = corner.place
+    deliver(corner, b"one two\n")
+    place.drain(corner.stream("archive"))
+    deliver(corner, b"six ten\n")
+    place.drain(place.folder_stream(landing=corner.landing))
+    stream = corner.stream("archive")
+    table, source = place.table(stream), place.source(stream)
+    batches = find_published(existing(table).handle, lambda _row: True)
+    assert len(batches) == 2
+    for published in batches:
+        assert len(recount(stream, source, existing(table), published).rows) == 0
+
+
 def test_a_batch_whose_files_were_deleted_cannot_be_counted_again(corner: Corner) -> None:
     place, stream = corner.place, corner.stream("delete")
     path = corner.land("a.txt")

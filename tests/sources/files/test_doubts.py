@@ -23,7 +23,7 @@ from wordtide.sources.files.doubts import UNSTABLE_AFTER, Doubts
 from wordtide.sources.files.identity import Doubt, in_order, settled
 from wordtide.sources.files.plan import plan_landing
 from wordtide.sources.files.source import LandingFolder
-from wordtide.status.lag import look
+from wordtide.status.lag import ledger_of, look, seen_stalled
 from wordtide.storage import AccessDenied, FileInfo, HdfsStorage, LocalStorage, Survey
 from wordtide.table.ledger import Ledger
 from wordtide.testing.files import rewrite, set_mtime
@@ -206,21 +206,34 @@ def test_other_bytes_of_the_same_length_and_another_time_are_parked(place: Place
     assert place.counted(folder) == COUNTED
 
 
-def test_what_cannot_be_compared_is_parked_and_says_so(place: Place, local: Stream) -> None:
+@pytest.mark.parametrize(("then", "status"), [(TEXT, "settled"), (b"six ten\n", "parked")])
+def test_what_cannot_be_compared_is_stalled_and_settled_or_parked_once_it_can_be(
+    place: Place, local: Stream, then: bytes, status: str
+) -> None:
     path = place.land(local, "a.txt", TEXT)
     place.drain(local)
-    os.utime(path)
+    Path(path).write_bytes(then)
+    set_mtime(LocalStorage(), path, 1_700_000_000_000)
     storage, root = place.landing(local)
 
     class Denied(ReadCounter):
         def read_range(self, path: str, start: int, end: int) -> Any:
             raise AccessDenied(path, "permission denied: user=ann")
 
-    source = LandingFolder(local, Denied(storage), root)  # type: ignore[arg-type]
-    assert place.drain(local, source=source).parked == [path]
-    assert reasons(place, local) == [
-        "changed since it was counted, and cannot be compared with what was: permission denied: user=ann"
-    ]
+    for _ in range(2):
+        summary = place.drain(local, source=LandingFolder(local, Denied(storage), root))  # type: ignore[arg-type]
+        assert (summary.parked, len(summary.stalled)) == ([], 1)
+    (reason,) = reasons(place, local)
+    assert reason.startswith("permission denied: user=ann; changed since it was counted (retried automatically)")
+    ledger = ledger_of(place.handle(local))
+    assert [one.what for one in seen_stalled(local, place.handle(local), ledger)] == [path]
+
+    summary = place.drain(local)
+
+    assert (summary.parked, summary.stalled) == ([path] if status == "parked" else [], [])
+    assert statuses(place, local) == ["founded", "published", "stalled", status]
+    assert ledger_of(place.handle(local)).stalled == {}
+    assert place.counted(local) == COUNTED
 
 
 def test_a_file_counted_without_a_digest_is_parked_as_ever_and_its_reason_says_why() -> None:

@@ -196,6 +196,19 @@ def test_a_link_to_a_parked_file_is_named_and_goes_with_its_decision(
     assert found == counted
 
 
+@pytest.mark.parametrize(("first", "second"), [("m", "z"), ("z", "m")])
+def test_a_parked_file_and_its_link_are_counted_by_one_decision_whichever_it_is_about(
+    place: Place, local: Stream, first: str, second: str
+) -> None:
+    path = Path(place.land(local, "m", b"PAR1 \0 end"))
+    os.link(path, path.with_name("z"))
+    place.drain(local)
+    decide(place, local, str(path.with_name(first)), "text")
+    with pytest.raises(DecisionRefused, match=f"has the content of .*/{first}, which is counted"):
+        decide(place, local, str(path.with_name(second)), "text")
+    assert words(place, local) == {"PAR1": 1, "\0": 1, "end": 1}
+
+
 def test_a_counted_file_moved_to_a_name_that_is_not_utf8_is_parked_for_it_and_counted_once(
     place: Place, local: Stream
 ) -> None:

@@ -170,16 +170,21 @@ class PutAway:
         return [(token, relative) for token, _, relative in found]
 
     def archived(self, file: FileSplit) -> str | None:
-        """Return where in the archive a file is, by its identity."""
+        """Return where in the archive a file is: by its content, because of one path several may have length and mtime.
+
+        Of what an older Wordtide counted there is no digest: the first with its length and mtime has to do.
+        """
         if self.archive is None:
             return None
         for path in _names(f"{self.archive}/{file.path[len(self.root) + 1 :]}"):
             try:
                 found = self.storage.stat(path)
+                if (found.length, found.mtime_ms) != (file.length, file.mtime):
+                    continue
+                if file.digest in {None, digest.of(self.storage.read_range(path, 0, found.length))}:
+                    return path
             except FileNotFoundError:
                 return None
-            if (found.length, found.mtime_ms) == (file.length, file.mtime):
-                return path
         return None
 
     @property

@@ -109,12 +109,10 @@ class Doubts:
             settlement = settled(doubt, found, still_there=there)
             if settlement is not None:
                 settlements[doubt.file.path] = doubt, settlement
-            elif doubt.of_another and not self._is_compared(doubt):
+            elif not self._is_compared(doubt):
                 # Whatever its path is recorded as: it is not known to be another file yet, so it is not counted.
                 one = held_unproven(doubt, found, ledger, still_there=there)
                 unproven += [one] if one is not None else []
-            elif found is None:
-                continue
             else:
                 planned.append(doubt.file)
                 held.discard(doubt.name)
@@ -168,8 +166,7 @@ class Doubts:
         self._found = {
             file: found
             for file, found in self._found.items()
-            if file in by_file
-            and not (isinstance(found, Unreadable) and by_file[file].of_another and self._retries.due(file, now))
+            if file in by_file and not (isinstance(found, Unreadable) and self._retries.due(file, now))
         }
         self._retries.keep(by_file.keys())
         self._partial = {file: state for file, state in self._partial.items() if file in by_file}

@@ -160,11 +160,9 @@ def settled(doubt: Doubt, found: Found, *, still_there: bool = False) -> Parked 
 
 def replaced(doubt: Doubt, found: Found) -> str | None:
     """Return why a file that keeps its length is not what was taken; None where its length or time says so already."""
-    was = "skipped" if doubt.skipped else "counted"
-    if isinstance(found, Unreadable):
-        return f"changed since it was {was}, and cannot be compared with what was: {found}"
-    if found is None or found == doubt.taken.digest or doubt.file.mtime_ms != doubt.taken.mtime:
+    if not isinstance(found, int) or found == doubt.taken.digest or doubt.file.mtime_ms != doubt.taken.mtime:
         return None
+    was = "skipped" if doubt.skipped else "counted"
     return f"replaced: its {doubt.file.length} bytes are others than those {was}, of the same length and time"
 
 

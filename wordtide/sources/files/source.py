@@ -364,6 +364,8 @@ class LandingFolder:
             self._elsewhere[file.path] = elsewhere
             # There it has another change time.
             return replace(file, file_id=UNKNOWN, freed=freed)
+        # A former file of this path may have been read elsewhere before.
+        self._elsewhere.pop(file.path, None)
         same = (found.length, found.mtime_ms) == (file.length, file.mtime)
         identity = (found.path, found.length, found.mtime_ms, 0, found.length)
         return FileSplit(*identity, as_text=same and file.as_text, file_id=id_of(self._storage, found))

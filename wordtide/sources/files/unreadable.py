@@ -135,10 +135,10 @@ def _held(what: str, reason: str | None, recorded: str | None, split: FileSplit)
 
 
 def held_unproven(doubt: Doubt, found: Found, ledger: Ledger, *, still_there: bool) -> Held | None:
-    """Return that a file cannot be compared with one that was counted under another path; None if that is not known.
+    """Return that a file cannot be compared with what it may be; None if that is not known.
 
-    What it may be is recorded with it: then its former path is free for another file, and it is settled once it can be
-    read.
+    It is settled once it can be read. If it may be what was counted under another path, that is recorded with it: then
+    its former path is free for another file.
 
     Args:
         doubt: The doubt about it.
@@ -149,11 +149,13 @@ def held_unproven(doubt: Doubt, found: Found, ledger: Ledger, *, still_there: bo
     file = doubt.file
     split = FileSplit(file.path, file.length, file.mtime_ms, 0, file.length, file_id=file.file_id)
     recorded = recorded_reason(ledger, file.path, file.length, file.mtime_ms)
-    known = f"same inode or file id as {doubt.name}, which was counted"
+    was = "skipped" if doubt.skipped else "counted"
+    moved = f"same inode or file id as {doubt.name}, which was {was}"
+    known = moved if doubt.of_another else f"changed since it was {was}"
     reason = f"{found}; {known} ({_AGAIN})" if isinstance(found, Unreadable) else None
     if recorded is None and reason is None:
         return None
-    if still_there:
+    if still_there or not doubt.of_another:
         return _held(file.path, reason, recorded, split)
     one = _held(file.path, reason, recorded, replace(split, file_id=doubt.taken.file_id, digest=doubt.taken.digest))
     unsaid = recorded is not None and file.path not in ledger.unproven

@@ -49,32 +49,34 @@ class Fatal:
             bootstrap: The cluster.
             damaged: What was found; a read that begins before it has still to be careful.
         """
-        if damaged:
-            content = _content(bootstrap, damaged)
-            # Not locked, as if left by a process that ended here.
-            unfinished = _folder() / f"{uuid4().hex}{_UNFINISHED}"
-            unfinished.write_text(content)
-            unfinished.rename(unfinished.with_suffix(""))
-        for marker in self.markers:
-            marker.unlink(missing_ok=True)
+        # Where there is no room for less, all that they mark is read with care again.
+        with suppress(OSError):
+            if damaged:
+                content = _content(bootstrap, damaged)
+                # Not locked, as if left by a process that ended here.
+                unfinished = _folder() / f"{uuid4().hex}{_UNFINISHED}"
+                unfinished.write_text(content)
+                unfinished.rename(unfinished.with_suffix(""))
+            for marker in self.markers:
+                marker.unlink(missing_ok=True)
 
 
 @contextmanager
 def attempt(bootstrap: str, splits: Sequence[KafkaSplit]) -> Iterator[Fatal]:
     """Mark ranges as being read, and give the attempts that ended their process and concern any of them."""
-    try:
+    marker, fatal = None, Fatal(())
+    # Without a place for markers, or where it is full, everything else works; only a process that ends leaves nothing
+    # for the next.
+    with suppress(OSError):
         marker = _Marker.idle()
         fatal = Fatal(tuple(_fatal(bootstrap, splits)))
-    except OSError:
-        # Without a place for markers everything else works; only a process that ends leaves nothing for the next.
-        yield Fatal(())
-        return
-    marker.write(_content(bootstrap, splits))
+        marker.write(_content(bootstrap, splits))
     try:
         yield fatal
     finally:
-        marker.write("")
-        _Marker.kept.append(marker)
+        if marker is not None:
+            marker.write("")
+            _Marker.kept.append(marker)
 
 
 class _Marker:
