@@ -1,1 +1,1 @@
-"""Dagster assets, built per stream from its configuration."""
+"""This platform's assets."""

@@ -1,1 +1,1 @@
-"""The code location: definitions, sensors, jobs, schedules."""
+"""This platform's own Dagster project, written as yours might be: what `dagster dev` loads in this folder."""

@@ -1,6 +1,5 @@
-"""The example of a table that follows `word_counts` at its own pace, as it is shipped."""
+"""`top_words`, this platform's example of a table that follows `word_counts` at its own pace, as it is shipped."""
 
-import importlib.util
 from collections import Counter
 from datetime import datetime, timedelta
 
@@ -8,8 +7,9 @@ import dagster as dg
 import pytest
 from deltalake import DeltaTable
 
+from platform_defs.definitions import build_definitions
 from tests.dagster.support import by_hand, events, instance
-from wordtide.config import PROJECT_ROOT, load_streams
+from wordtide.config import load_streams
 
 TOP_WORDS = dg.AssetKey(["news", "top_words"])
 BATCHES = 3
@@ -19,11 +19,7 @@ class Example:
     """The example's definitions on a folder of this test, a Dagster of its own, and a clock that we set."""
 
     def __init__(self, folder, home):
-        path = PROJECT_ROOT / "examples" / "automation" / "definitions.py"
-        spec = importlib.util.spec_from_file_location("wordtide_example_automation", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        self.defs: dg.Definitions = module.defs
+        self.defs = build_definitions()
         self.stream = load_streams()["news"]
         self.landing = folder / "landing"
         self.home = home
@@ -52,7 +48,9 @@ class Example:
 
     def make(self):
         job = self.defs.resolve_implicit_global_asset_job_def()
-        assert job.execute_in_process(instance=self.home, asset_selection=[TOP_WORDS]).success
+        made = job.execute_in_process(instance=self.home, asset_selection=[TOP_WORDS])
+        assert made.success
+        assert [(check.check_name, check.passed) for check in made.get_asset_check_evaluations()] == [("adds_up", True)]
         table = DeltaTable(f"{self.landing.parent}/tables/news/top_words").to_pyarrow_table()
         return dict(zip(*table.to_pydict().values(), strict=True))
 

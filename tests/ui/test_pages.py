@@ -35,7 +35,8 @@ def test_the_graph_shows_groups_sources_and_tables_with_their_kinds(page: Page, 
         graph.get_by_text(group, exact=True).first.click()
     expect(graph.get_by_text(platform.topic("shown"), exact=True)).to_be_visible()
     expect(graph.get_by_text("word_counts", exact=True)).to_have_count(2)
-    for kind, count in {"Kafka": 1, "Hadoop": 1, "Delta Lake": 2, "Table": 2}.items():
+    expect(graph.get_by_text("top_words", exact=True)).to_have_count(2)
+    for kind, count in {"Kafka": 1, "Hadoop": 1, "Delta Lake": 4, "Table": 2, "DuckDB": 2}.items():
         expect(graph.get_by_text(kind, exact=True)).to_have_count(count)
     # Nothing there says that a table is behind its source.
     expect(page.get_by_text("Unsynced")).to_have_count(0)

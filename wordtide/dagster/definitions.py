@@ -62,11 +62,7 @@ def build_definitions(
     configuration = load_configuration() if streams is None else Configuration(dict(streams))
     engine = spark or SparkResource()
     naming = translator or WordtideTranslator()
-    refused = {**_without_spark(configuration, engine), **withheld(configuration, naming_of(naming))}
-    if refused and os.environ.get(VALIDATING):
-        raise ConfigError("\n".join(refused.values()))
-    for problem in refused.values():
-        log.warning("withheld: %s", problem)
+    refused = refused_streams(configuration, spark=engine, translator=naming)
     chosen = [stream for stream in configuration.streams.values() if stream.name not in refused]
     where = hdfs or HdfsResource()
     jobs = {stream.name: build_drain_job(stream, translator=naming) for stream in chosen}
@@ -93,6 +89,35 @@ def build_definitions(
             f"{resource_prefix}tables": TablesResource(hdfs=where),
         },
     )
+
+
+def refused_streams(
+    configuration: Configuration, *, spark: SparkResource | None = None, translator: WordtideTranslator | None = None
+) -> dict[str, str]:
+    """Return why streams cannot run, by name: one line each, which is logged too.
+
+    Args:
+        configuration: What `streams.yaml` says.
+        spark: The Spark in use, which may not reach the files of each stream; default: by environment variables.
+        translator: Whose names must not collide.
+
+    Raises:
+        ConfigError: Some stream cannot run, while definitions are validated.
+
+    Example:
+        ```python
+        configuration = load_configuration()
+        refused = refused_streams(configuration)
+        streams = [stream for name, stream in configuration.streams.items() if name not in refused]
+        ```
+    """
+    naming = naming_of(translator or WordtideTranslator())
+    refused = {**_without_spark(configuration, spark or SparkResource()), **withheld(configuration, naming)}
+    if refused and os.environ.get(VALIDATING):
+        raise ConfigError("\n".join(refused.values()))
+    for problem in refused.values():
+        log.warning("withheld: %s", problem)
+    return refused
 
 
 def _without_spark(configuration: Configuration, spark: SparkResource) -> dict[str, str]:
