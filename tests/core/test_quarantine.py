@@ -7,7 +7,8 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wordtide.core.quarantine import Quarantine, without_quarantined
+from wordtide.core.quarantine import TOO_LONG, Quarantine, without_quarantined
+from wordtide.core.text import LONGEST_WORD
 
 CONTENT = st.lists(
     st.sampled_from([b"\n", b"\r", b"\r\n", b"a", b"bc", b" ", "é".encode(), b"\xff", b"\xc3", b"12345678"]),
@@ -59,3 +60,12 @@ def test_a_line_that_never_ends_is_not_held() -> None:
     pieces = (b"x" * 1000 for _ in range(1000))
     assert not list(without_quarantined(pieces, 0, Quarantine(larger_than=5000), lambda *found: held.append(found)))
     assert held == [(0, 1_000_000, "oversized: more than 5000 bytes")]
+
+
+def test_a_line_with_a_word_beyond_counting_is_put_aside_though_the_line_is_not_too_large() -> None:
+    aside: list[tuple[int, int, str]] = []
+    # Megabytes without a line end: judged in one pass.
+    pieces = [b"a b\n", b"x" * LONGEST_WORD, b"x\nc\n", b"d " + b"y" * LONGEST_WORD]
+    kept = b"".join(without_quarantined(pieces, 0, Quarantine(undecodable=True), lambda *found: aside.append(found)))
+    assert kept == b"a b\nc\n" + pieces[-1]
+    assert aside == [(4, 6 + LONGEST_WORD, TOO_LONG)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.counting.lines import as_counter, expected, line, lines, untimed
 from wordtide.counting.kernel import count_words
-from wordtide.counting.tokenizer import Tokenizer, reference
+from wordtide.counting.tokenizer import Tokenizer, _lowered, reference
 
 each_tokenizer = pytest.mark.parametrize("tokenizer", list(Tokenizer))
 
@@ -134,3 +134,10 @@ def test_arrow_and_python_agree_on_what_is_valid(length: int) -> None:
                 text = bytes([first, second, third]) + b"\x80 " + filler
                 normal = Tokenizer.SPACE.normalise(text)
                 assert normal.text == text.decode("utf-8", "replace").encode()
+
+
+@given(text=st.text(st.sampled_from("ΣσςİiaA\u0307\u0345ʰ'-.1 😀\U00010400ǅ"), max_size=60))
+def test_words_lowers_long_texts_in_pieces_as_python_does_at_once(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wordtide.counting.tokenizer._PIECE_CHARACTERS", 3)
+        assert "".join(_lowered(text)) == text.lower()

@@ -120,6 +120,8 @@ class Halt(StrEnum):
     """What follows cannot be decoded."""
     NOT_TEXT = "not text"
     """What follows seems to be no text."""
+    TOO_LONG = "too long"
+    """A value follows that holds more without a space than is counted."""
 
 
 @dataclass(frozen=True, slots=True)

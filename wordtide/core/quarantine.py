@@ -6,11 +6,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-LONGEST_LINE = 24 << 20
+from wordtide.core.text import LONGEST_WORD, holds_longer
+
+LONGEST_LINE = 16 << 20
 """To judge a line it must be held: with a quarantine, longer ones are put aside whatever `larger_than` says."""
 UNDECODABLE = "undecodable: not UTF-8"
+TOO_LONG = f"more than {LONGEST_WORD} bytes without a space"
 
-_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\n|\r)")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 _LINE_ENDS = (b"\n", b"\r")
 
 
@@ -34,14 +37,15 @@ class Quarantine:
         """Return why a record is put aside, or None."""
         if self.larger_than is not None and len(record) > self.larger_than:
             return oversized(self.larger_than)
+        if self and holds_longer(record, LONGEST_WORD):
+            return TOO_LONG
         return UNDECODABLE if self.undecodable and not _is_text(record) else None
 
     def reasons(self, records: Sequence[bytes]) -> dict[int, str]:
         """Return why records are put aside, by their place; cheap when none is."""
         largest = max(map(len, records), default=0)
-        if (self.larger_than is None or largest <= self.larger_than) and (
-            not self.undecodable or _is_text(b"\n".join(records))
-        ):
+        most = LONGEST_WORD if self.larger_than is None else min(self.larger_than, LONGEST_WORD)
+        if largest <= most and (not self.undecodable or _is_text(b"\n".join(records))):
             return {}
         judged = ((place, self.reason(record)) for place, record in enumerate(records))
         return {place: reason for place, reason in judged if reason is not None}
@@ -67,7 +71,7 @@ def without_quarantined(
         quarantine: What is put aside. A line's end (\n, \r\n or \r) does not count as its size.
         put_aside: Called with begin and end (its line end included) of each line left out, and why.
     """
-    limit = quarantine.larger_than if quarantine.larger_than is not None else LONGEST_LINE
+    limit = min(quarantine.larger_than, LONGEST_LINE) if quarantine.larger_than is not None else LONGEST_LINE
     at = start
     held = b""
     dropped = 0  # Bytes of the unfinished line that are already known to be too many, and are gone.
@@ -77,7 +81,7 @@ def without_quarantined(
         cut = max(data.rfind(b"\n"), data.rfind(b"\r", 0, len(data) - 1)) + 1
         complete, held = data[:cut], data[cut:]
         if complete and dropped:
-            found = _LINE.match(complete)
+            found = _LINE_END.search(complete)
             assert found is not None
             put_aside(at, at + dropped + found.end(), oversized(limit))
             at += dropped + found.end()
@@ -99,11 +103,11 @@ def _judged(
     lines: bytes, at: int, quarantine: Quarantine, limit: int, put_aside: Callable[[int, int, str], None]
 ) -> Iterator[bytes]:
     """Yield whole lines (the last may lack its end) without those that are put aside."""
-    if len(lines) <= limit and (not quarantine.undecodable or _is_text(lines)):
+    if len(lines) <= min(limit, LONGEST_WORD) and (not quarantine.undecodable or _is_text(lines)):
         yield lines
         return
     kept: list[bytes] = []
-    ends = [found.end() for found in _LINE.finditer(lines)]
+    ends = [found.end() for found in _LINE_END.finditer(lines)]
     if not ends or ends[-1] < len(lines):
         ends.append(len(lines))
     begin = 0
@@ -111,6 +115,8 @@ def _judged(
         line = lines[begin:end]
         content = line.removesuffix(b"\n").removesuffix(b"\r") if line.endswith(_LINE_ENDS) else line
         reason = oversized(limit) if len(content) > limit else None
+        if reason is None and holds_longer(content, LONGEST_WORD):
+            reason = TOO_LONG
         if reason is None and quarantine.undecodable and not _is_text(content):
             reason = UNDECODABLE
         if reason is None:

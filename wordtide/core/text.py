@@ -11,6 +11,11 @@ EARLIEST_MS = 0
 """Timestamps before 1970 (Kafka's -1 is "none") are clamped to it."""
 
 
+LONGEST_WORD = 5 << 20
+"""Bytes without a space that are counted; what has more is no text. Counting holds up to twenty copies of a word, and
+what is not UTF-8 has three times as many bytes then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """Lines or values of one window, joined by one space each.
@@ -46,6 +51,17 @@ def cut_at_spaces(text: bytes, size: int) -> Iterator[bytes]:
         yield text[start:at]
         start = at + 1
     yield text[start:] if start else text
+
+
+def holds_longer(text: bytes, longest: int) -> bool:
+    """Return whether more than ``longest`` bytes of a text follow each other without a space."""
+    start = 0
+    while len(text) - start > longest:
+        at = text.rfind(b" ", start, start + longest + 1)
+        if at < 0:
+            return True
+        start = at + 1
+    return False
 
 
 def clamp_ms(timestamp_ms: int, latest_ms: int) -> int:

@@ -59,8 +59,8 @@ class Limits:
         runs: Files merged at once; fewer if their batches have more than `bytes` together, but at least two.
     """
 
-    rows: int = 2_000_000
-    bytes: int = 48 << 20
+    rows: int = 1_250_000
+    bytes: int = 40 << 20
     batch_rows: int = 1 << 15
     batch_bytes: int = 1 << 20
     runs: int = 32
@@ -192,7 +192,7 @@ class Accumulator:
         return self._result()
 
     def _result(self) -> Iterator[pa.RecordBatch]:
-        last = _summed(self._parts)
+        last = _in_order(self._parts)
         runs = list(chain.from_iterable(self._runs))
         while (several := self._at_once(runs)) < len(runs):
             runs = [*runs[several:], self._merge(runs[:several])]
@@ -205,18 +205,22 @@ class Accumulator:
     def _add(self, rows: _Rows) -> None:
         if not len(rows):
             return
+        if self._parts and (
+            self._rows + len(rows) > self._limits.rows or self._bytes + rows.size() > self._limits.bytes
+        ):
+            self._fold()
         self._parts.append(rows)
         self._rows += len(rows)
         self._bytes += rows.size()
-        if self._rows > self._limits.rows or self._bytes > self._limits.bytes:
-            self._fold()
 
     def _fold(self) -> None:
         """Sum what is in memory; what is still large, so that summing it again would soon be due, goes to a file."""
-        run = _summed(self._parts)
-        if len(run) > self._limits.rows // 2 or run.size() > self._limits.bytes // 2:
-            self._keep(_Run.write(run.batches(self._limits), self._directory), 0)
-            run = _NO_ROWS
+        sums = _in_order(self._parts)
+        run = _NO_ROWS
+        if len(sums) > self._limits.rows // 2 or sums.size() > self._limits.bytes // 2:
+            self._keep(_Run.write(sums.batches(self._limits), self._directory), 0)
+        else:
+            run = sums.whole()
         self._parts.append(run)
         self._rows, self._bytes = len(run), run.size()
 
@@ -318,7 +322,37 @@ def _joined(parts: list[_Rows]) -> _Rows:
     return _Rows(window, offsets, data, count)
 
 
-def _summed(parts: list[_Rows]) -> _Rows:
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Rows in order, each window and word once: which rows of others they are, so that they can be had in pieces."""
+
+    rows: _Rows
+    chosen: _Ints
+    count: _Ints
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def size(self) -> int:
+        """Bytes of the words."""
+        return int((self.rows.offsets[self.chosen + 1] - self.rows.offsets[self.chosen]).sum())
+
+    def whole(self) -> _Rows:
+        """All of them at once."""
+        return self._taken(0, len(self))
+
+    def batches(self, limits: Limits) -> Iterator[_Rows]:
+        """The rows in pieces of bounded size, each a copy."""
+        for begin in range(0, len(self), limits.batch_rows):
+            yield from self._taken(begin, begin + limits.batch_rows).batches(limits)
+
+    def _taken(self, begin: int, end: int) -> _Rows:
+        chosen = self.chosen[begin:end]
+        word = _large_binary(self.rows).take(int64s(chosen))
+        return _rows(self.rows.window[chosen], word, int64s(self.count[begin:end].copy()))
+
+
+def _in_order(parts: list[_Rows]) -> _Sums:
     """The rows of all parts in order, equal ones added up, those whose sum is 0 left out. `parts` is empty afterwards.
 
     A most-significant-digit radix sort with large digits, in a third of the time of sorting strings. The first digit is
@@ -327,7 +361,7 @@ def _summed(parts: list[_Rows]) -> _Rows:
     """
     if not any(map(len, parts)):
         parts.clear()
-        return _NO_ROWS
+        return _Sums(_NO_ROWS, _NO_ROWS.count, _NO_ROWS.count)
     rows = _joined(parts)
     chosen, sums = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
     filled = 0
@@ -339,8 +373,7 @@ def _summed(parts: list[_Rows]) -> _Rows:
         end = filled + int(np.count_nonzero(left))
         chosen[filled:end], sums[filled:end] = row[first[left]], total[left]
         filled = end
-    word = _large_binary(rows).take(int64s(chosen[:filled]))
-    return _rows(rows.window[chosen[:filled]], word, int64s(sums[:filled].copy()))
+    return _Sums(rows, chosen[:filled], sums[:filled])
 
 
 _Block = tuple[_Ints, _Bools, int]
@@ -490,7 +523,7 @@ def _merged(sources: list[Iterator[_Rows]]) -> Iterator[_Rows]:
             rest = head.cut(end, len(head)) or next(source, None)
             if rest:
                 above.append((rest, source))
-        yield _summed(below)
+        yield _in_order(below).whole()
         heads = above
     for head, source in heads:
         yield head

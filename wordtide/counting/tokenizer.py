@@ -8,6 +8,7 @@ changes no result, because a line's end separates words exactly as a space does.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -37,6 +38,8 @@ _ASCII_WORDS += bytes(range(128, 256))
 
 _SLICE_BYTES = 1 << 20
 """What is not ASCII is rewritten in slices of this size: their copies, up to twenty times as many bytes, are small."""
+
+_PIECE_CHARACTERS = 1 << 20
 
 _SMALL_BYTES = 1 << 14  # up to here decoding costs less than Arrow's validation with its fixed cost
 
@@ -163,7 +166,32 @@ def _words_to_spaces(characters: str) -> bytes:
     # Lower-casing is one character to one character, whatever stands beside it, except for these two: a sigma looks at
     # its neighbours, a dotted I becomes two characters. Only then the slow, whole str.lower() is needed.
     if "\u03a3" in characters or "\u0130" in characters:
-        characters = characters.lower()
+        return b"".join(map(_lowered_to_spaces, _lowered(characters)))
+    return _lowered_to_spaces(characters)
+
+
+def _lowered(characters: str) -> Iterator[str]:
+    """Yield `str.lower()` of a text in pieces: it takes some twenty bytes a character while it runs.
+
+    What a sigma becomes depends on the nearest letters on either side, so pieces end between two letters that have a
+    case, and each is lower-cased with the letters around it.
+    """
+    begin, before = 0, ""
+    while begin < len(characters):
+        end = min(begin + _PIECE_CHARACTERS, len(characters))
+        while end < len(characters) and not (_has_case(characters[end - 1]) and _has_case(characters[end])):
+            end += 1
+        after = characters[end : end + 1]
+        lower = (before + characters[begin:end] + after).lower()
+        yield lower[len(before.lower()) : len(lower) - len(after.lower())]
+        begin, before = end, characters[end - 1]
+
+
+def _has_case(character: str) -> bool:
+    return unicodedata.category(character) in {"Lu", "Ll", "Lt"}
+
+
+def _lowered_to_spaces(characters: str) -> bytes:
     wide = characters.encode("utf-16-le")
     if len(wide) == 2 * len(characters):
         narrow: npt.NDArray[np.uint16] = _basic_plane()[np.frombuffer(wide, "<u2")]

@@ -8,6 +8,7 @@ import threading
 import time
 
 from wordtide.core.problems import ConfigError
+from wordtide.core.text import LONGEST_WORD
 from wordtide.receivers.backoff import Backoff
 from wordtide.receivers.changes import Changes
 from wordtide.receivers.landing import Lander, Say
@@ -16,8 +17,8 @@ from wordtide.receivers.metrics import Metrics
 from wordtide.receivers.reasons import reason_of
 from wordtide.system.address import Server
 
-MAX_LINE = 16 << 20
-"""Bytes of a line that are held in memory until its end comes."""
+MAX_LINE = LONGEST_WORD
+"""Bytes of a line that are held in memory until its end comes: what has no space is counted up to that."""
 READ_BYTES = 256 << 10
 _TICK_SECONDS = 0.5
 _CONNECT_SECONDS = 10.0

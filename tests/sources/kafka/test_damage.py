@@ -91,7 +91,7 @@ def test_a_search_tries_each_offset_once_and_ends() -> None:
         (
             "Decompression (codec 0x4) of message at 0 of 9016 bytes failed: Local: Invalid compressed data",
             "its zstd data (9016 bytes) cannot be decompressed: Invalid compressed data,"
-            " or more than 256 MB decompressed",
+            " or too large: more than 112 MB decompressed, 37 MB where the size is not stated",
         ),
         (
             "Decompression (codec 0x1) of message at 5 of 55 bytes failed: Local: Invalid compressed data",

@@ -15,7 +15,7 @@ from wordtide.core.model import Aside, FileSplit, SplitProof
 from wordtide.core.problems import PlanAgain, ReadFailed, WordtideError
 from wordtide.core.quarantine import NOTHING, Quarantine, without_quarantined
 from wordtide.core.sniff import HEAD_BYTES, Compression, NotText, kind_of, kind_of_file
-from wordtide.core.text import Reading, Text, clamp_ms, window_start
+from wordtide.core.text import LONGEST_WORD, Reading, Text, clamp_ms, holds_longer, window_start
 from wordtide.counting.kernel import CHUNK_BYTES
 from wordtide.sources.files.decompress import BrokenData, begins, decompressed
 from wordtide.storage.base import FileInfo, PathProblem, Readable, Storage
@@ -26,10 +26,6 @@ TEXT_BYTES = CHUNK_BYTES
 
 SMALL_BYTES = 1 << 20
 """Files up to this length are read ahead, several at once, and share texts."""
-
-LONGEST_WORD = TEXT_BYTES
-"""Bytes without space or line end that are held in memory; a file with more is no text. Counting holds some five copies
-of a word, and summing as many."""
 
 _LISTING_PAYS_ABOVE = 100
 _FIRST_TAIL_BYTES = 64 << 10
@@ -479,8 +475,10 @@ def _texts(pieces: Iterator[bytes], window: int) -> Generator[Text, None, int]:
     parts: list[bytes] = []  # Not handed over yet.
     wordless = 0  # So many of them are known to hold no space.
     size = 0
+    stretch = 0  # Bytes since the last space.
     for raw in pieces:
         parts.append(ends.spaced(raw))
+        stretch = _stretch(stretch, parts[-1])
         size += len(parts[-1])
         if size < TEXT_BYTES:
             continue
@@ -492,8 +490,6 @@ def _texts(pieces: Iterator[bytes], window: int) -> Generator[Text, None, int]:
                 size = sum(map(len, parts))
                 break
         wordless = len(parts)
-        if size > LONGEST_WORD:
-            raise BrokenData(f"more than {LONGEST_WORD} bytes without a space or line end: no text")
     text = b"".join(parts) + ends.finish()
     if not ends.ended:
         yield Text(window, text)
@@ -501,6 +497,20 @@ def _texts(pieces: Iterator[bytes], window: int) -> Generator[Text, None, int]:
         # The last line's end separates it from nothing. (No text: the last cut was made there, or all is empty.)
         yield Text(window, text[:-1])
     return ends.lines
+
+
+def _stretch(before: int, part: bytes) -> int:
+    """Return how many bytes without a space a text ends with, once a part is added to as many as ended it before.
+
+    Raises:
+        BrokenData: Somewhere there are more than `LONGEST_WORD`.
+    """
+    first = part.find(b" ")
+    after = len(part) - 1 - part.rfind(b" ") if first >= 0 else before + len(part)
+    longest = max(after, before + first if first >= 0 else 0)
+    if longest > LONGEST_WORD or holds_longer(part, LONGEST_WORD):
+        raise BrokenData(f"more than {LONGEST_WORD} bytes without a space or line end: no text")
+    return after
 
 
 class _LineEnds:

@@ -91,7 +91,7 @@ def answers_at(reader: KafkaReader, ranges: Sequence[KafkaSplit], seconds: float
     try:
         # The client's own check of checksums might end the process.
         consumer = Consumer(
-            {**reader.settings(Reports(), None), "isolation.level": "read_uncommitted", "check.crcs": False}
+            {**reader.settings(Reports(where.topic), None), "isolation.level": "read_uncommitted", "check.crcs": False}
         )
         try:
             open_ranges = {where.partition: where for where in ranges if where.partition not in found}
@@ -210,5 +210,6 @@ def explained(said: str) -> str:
     codec = _CODECS.get(number)
     if codec is None:
         return f"unknown compression codec {number}"
-    limit = f", or more than {LARGEST_BATCH_BYTES >> 20} MB decompressed" if codec == "zstd" else ""
-    return f"its {codec} data ({size} bytes) cannot be decompressed: {why}{limit}"
+    most = LARGEST_BATCH_BYTES >> 20
+    limit = f", or too large: more than {most} MB decompressed, {most // 3} MB where the size is not stated"
+    return f"its {codec} data ({size} bytes) cannot be decompressed: {why}{limit if codec == 'zstd' else ''}"

@@ -18,12 +18,19 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from wordtide.core.model import Aside, Halt, KafkaSplit, Split, SplitProof, Stop
 from wordtide.core.problems import ConfigError, PlanAgain, ReadFailed, SourceUnavailable
 from wordtide.core.quarantine import NOTHING, Quarantine
-from wordtide.core.text import EARLIEST_MS, Text, cut_at_spaces
+from wordtide.core.text import EARLIEST_MS, LONGEST_WORD, Text, cut_at_spaces, holds_longer
 from wordtide.counting.kernel import CHUNK_BYTES
 from wordtide.sources.kafka.attempts import Fatal, attempt
 from wordtide.sources.kafka.checksums import check
 from wordtide.sources.kafka.connection import KafkaConnection
-from wordtide.sources.kafka.fetch import CAREFUL_BYTES, FETCHED_AHEAD_BYTES, Reports, fetch_settings, response_bytes
+from wordtide.sources.kafka.fetch import (
+    CAREFUL_BYTES,
+    FETCHED_AHEAD_BYTES,
+    Reports,
+    Swell,
+    fetch_settings,
+    response_bytes,
+)
 from wordtide.sources.kafka.plan import cut as cut_range
 from wordtide.sources.kafka.values import Sample, samples
 
@@ -44,8 +51,8 @@ SWELL_MS = 10
 """Between statistics while it is not known how much a topic's data swells; building one takes some 50 µs."""
 RENEWED_ABOVE = 20_000
 """With more records than this to come, a consumer that may fetch more at once pays for itself."""
-_SWELL: dict[tuple[str, str], float] = {}
-"""Bytes of records by byte on the wire, by bootstrap servers and topic, as this process has seen it: a hint."""
+_SWELL: dict[tuple[str, str], Swell] = {}
+"""How much data swells, by bootstrap servers and topic, as this process has seen it: a hint."""
 Ints = npt.NDArray[np.int64]
 
 
@@ -150,6 +157,8 @@ class KafkaReader:
         max_bytes: Where a read ends, in bytes of values; at least one record is read. None: where its ranges do.
         text_until: Whether values are judged; by partition up to where odd ones were seen to stand among text. None:
             they are text, whatever they look like.
+        longest_word: Bytes without a space; a partition ends before a value with more, unless the quarantine puts it
+            aside. None: of any length, where values are not counted.
     """
 
     connection: KafkaConnection
@@ -160,6 +169,7 @@ class KafkaReader:
     quarantine: Quarantine = NOTHING
     max_bytes: int | None = None
     text_until: Mapping[int, int] | None = None
+    longest_word: int | None = LONGEST_WORD
 
     def cut(self, splits: Sequence[Split], tasks: int) -> list[list[Split]]:
         """Return the ranges divided into about ``tasks`` pieces of equal size."""
@@ -210,7 +220,7 @@ class KafkaReader:
         """Return a sample of a short range's values, of as many as are soon there and fit into memory."""
         progress = _Progress.of(split)
         progress.sample = Sample(split.end - split.start, 0)
-        bounded = replace(self, max_bytes=CHUNK_BYTES, text_until=None)
+        bounded = replace(self, max_bytes=CHUNK_BYTES, text_until=None, longest_word=None)
         for _ in bounded._values([progress]):
             pass
         return progress.sample
@@ -221,7 +231,7 @@ class KafkaReader:
         Raises:
             ShortRead: It cannot be read to its end.
         """
-        whole = replace(self, quarantine=NOTHING, max_bytes=None)
+        whole = replace(self, quarantine=NOTHING, max_bytes=None, longest_word=None)
         progress = _Progress.of(split)
         found = [value for values, _ in whole._values([progress]) for value in values]
         whole.settle([split], [progress.proof()])
@@ -251,7 +261,7 @@ class KafkaReader:
                 self._check_first(progress, fatal)
             while not all(seen.done for seen in progress):
                 # More than once only where it turned out how much may be fetched at once.
-                yield from self._read_on(by_partition, crcs=not fatal)
+                yield from self._read_on(by_partition, careful=bool(fatal))
 
     def _check_first(self, progress: Sequence[_Progress], fatal: Fatal) -> None:
         """Check the checksums of ranges that may end a process; end each where they are wrong or enough is checked.
@@ -275,30 +285,32 @@ class KafkaReader:
         if not any(seen.stop is not None and seen.stop.halt is Halt.FULL for seen in progress):
             fatal.settle(self.connection.bootstrap, damaged)
 
-    def _read_on(self, by_partition: dict[int, _Progress], *, crcs: bool) -> Iterator[tuple[list[bytes], Ints]]:
+    def _read_on(self, by_partition: dict[int, _Progress], *, careful: bool) -> Iterator[tuple[list[bytes], Ints]]:
+        # A range that ended a process may have unpacked to more than there was memory: it is fetched in small pieces.
         open_splits = [seen for seen in by_partition.values() if not seen.done]
         topic = open_splits[0].split.topic
-        reports = Reports()
-        known = _SWELL.get((self.connection.bootstrap, topic))
+        reports = Reports(topic)
+        known = None if careful else _SWELL.get((self.connection.bootstrap, topic))
+        renewed = known is None and not careful
         try:
-            consumer = Consumer({**self.settings(reports, known), "check.crcs": crcs})
+            consumer = Consumer({**self.settings(reports, known), "check.crcs": not careful})
         except KafkaException as error:
             raise ConfigError(f"Kafka settings for {self.connection.bootstrap}: {error.args[0].str()}") from error
         try:
             consumer.assign([TopicPartition(topic, s.split.partition, s.next_offset) for s in open_splits])
             for taken in self._consume(consumer, by_partition, reports, known):
                 yield taken
-                if known is None and _left(by_partition) > RENEWED_ABOVE and reports.swell(topic) is not None:
+                if renewed and _left(by_partition) > RENEWED_ABOVE and reports.swell() is not None:
                     break
         except KafkaException as error:
             raise _explained(error.args[0], self.connection) from error
         finally:
             consumer.close()
-            if (swell := reports.swell(topic)) is not None:
+            if (swell := reports.swell()) is not None:
                 _SWELL[self.connection.bootstrap, topic] = swell
 
     def _consume(
-        self, consumer: Consumer, by_partition: dict[int, _Progress], reports: Reports, known: float | None
+        self, consumer: Consumer, by_partition: dict[int, _Progress], reports: Reports, known: Swell | None
     ) -> Iterator[tuple[list[bytes], Ints]]:
         # Before the first record nothing is known of their size; of a topic that is fetched with care it may be huge.
         average = float(CHUNK_BYTES // (64 if response_bytes(known) > CAREFUL_BYTES else 1))
@@ -314,7 +326,7 @@ class KafkaReader:
             before = [seen.next_offset for seen in open_splits]
             began = time.monotonic()
             with _collector_paused():
-                taken = self._fetch(consumer, wanted, by_partition)
+                taken = self._fetch(consumer, wanted, by_partition, reports)
             # Bounded, because a process that was stopped for an hour has not waited for an hour.
             waited = min(time.monotonic() - began, 2 * POLL_SECONDS)
             for seen, offset in zip(open_splits, before, strict=True):
@@ -327,7 +339,7 @@ class KafkaReader:
 
     def _give_up_idle(self, open_splits: Sequence[_Progress], reports: Reports) -> None:
         """End partitions of which no visible record comes, if they only pass invisible ones, or for too long none."""
-        passed = reports.passed(open_splits[0].split.topic)
+        passed = reports.passed()
         reached = [passed.get(seen.split.partition, 0) for seen in open_splits]
         advanced = [at > seen.next_offset for seen, at in zip(open_splits, reached, strict=True)]
         if not all(advanced) and min(seen.idle for seen in open_splits) < STALL_SECONDS:
@@ -340,9 +352,12 @@ class KafkaReader:
                 seen.halt(Halt.SILENT, f"nothing arrived for {STALL_SECONDS:.0f} s{detail}")
 
     def _fetch(
-        self, consumer: Consumer, wanted: int, by_partition: dict[int, _Progress]
+        self, consumer: Consumer, wanted: int, by_partition: dict[int, _Progress], reports: Reports
     ) -> tuple[list[bytes], Ints, float] | None:
-        """Return values, their windows and the records' mean size; None if no record came. Messages end here."""
+        """Return values, their windows and the records' mean size, keys and headers included; None if no record came.
+
+        Messages end here.
+        """
         messages = consumer.consume(wanted, POLL_SECONDS)
         records = [message for message in messages if message.error() is None]
         events: list[Message] = []
@@ -355,7 +370,7 @@ class KafkaReader:
         if taken is None:
             return None
         values, windows, size = taken
-        return values, windows, size / len(records)
+        return values, windows, size / len(records) + reports.weigh(records)
 
     def _take(
         self, consumer: Consumer, records: list[Message], by_partition: dict[int, _Progress]
@@ -380,6 +395,7 @@ class KafkaReader:
         believable = np.clip(stamps, EARLIEST_MS, self.latest_ms)
         absurd = believable != stamps
         self._sample(consumer, values, partitions, offsets, tombstones, by_partition)
+        self._end_before_longer(values, sizes, partitions, offsets, by_partition)
         for partition in np.unique(partitions).tolist():
             seen = by_partition[partition]
             mine = partitions == partition
@@ -412,6 +428,25 @@ class KafkaReader:
             return values, windows, total
         chosen = np.flatnonzero(keep)
         return [values[index] for index in chosen.tolist()], windows[chosen], total
+
+    def _end_before_longer(
+        self,
+        values: Sequence[Any],
+        sizes: Ints,
+        partitions: Ints,
+        offsets: Ints,
+        by_partition: Mapping[int, _Progress],
+    ) -> None:
+        """End each partition before its first value that holds more without a space than is counted."""
+        longest = self.longest_word
+        # Of records that no more fit the batch none is left.
+        if longest is None or self.quarantine or int(sizes.max(initial=0)) <= longest:
+            return
+        for index in np.flatnonzero(sizes > longest).tolist():
+            seen, offset = by_partition[int(partitions[index])], int(offsets[index])
+            if seen.next_offset <= offset < seen.limit and holds_longer(values[index], longest):
+                seen.limit = offset
+                seen.stop = Stop(Halt.TOO_LONG, replace(seen.split, start=offset), too_long(len(values[index])))
 
     def _sample(
         self,
@@ -506,12 +541,12 @@ class KafkaReader:
             seen.halt(halt, " ".join(reason.split()))
             consumer.incremental_unassign([TopicPartition(seen.split.topic, seen.split.partition)])
 
-    def settings(self, reports: Reports, swell: float | None) -> dict[str, object]:
+    def settings(self, reports: Reports, swell: Swell | None) -> dict[str, object]:
         """Return librdkafka's settings.
 
         Args:
             reports: Takes what the client tells of itself.
-            swell: Bytes of records by byte on the wire, if that is known of the topic.
+            swell: How much the topic's data swells, if that is known.
         """
         return {
             **self.connection.librdkafka(),
@@ -525,12 +560,7 @@ class KafkaReader:
             "allow.auto.create.topics": False,
             # One flipped bit on a broker's disk would be counted as another word. Costs nothing measurable.
             "check.crcs": True,
-            # Default 1000 ms: after a full queue it sleeps that long (192 k against 806 k messages a second).
-            "fetch.queue.backoff.ms": 5,
             "fetch.wait.max.ms": 10,
-            # What is fetched beyond the range's end is thrown away: with the default of 100,000, and with fetches of
-            # 8 MB, that was a third of all work on batches of 500,000.
-            "queued.min.messages": 20_000,
             **fetch_settings(swell),
             "statistics.interval.ms": SWELL_MS if swell is None else 1000,
             "stats_cb": reports.take,
@@ -570,6 +600,11 @@ def _fitting(sizes: Ints, total: int, most: int, spent: int) -> int:
         return len(sizes)
     fits = int(np.searchsorted(np.cumsum(sizes), most - spent, "right"))
     return fits if spent else max(fits, 1)
+
+
+def too_long(size: int) -> str:
+    """Return why a value of so many bytes is not counted."""
+    return f"a value of {size} bytes has more than {LONGEST_WORD} bytes without a space, more than can be counted"
 
 
 def _joined(values: list[bytes]) -> Iterator[bytes]:

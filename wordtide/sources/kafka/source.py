@@ -495,6 +495,8 @@ class KafkaTopic:
                     self._leave_out(stop)
                 elif stop.halt is Halt.NOT_TEXT:
                     self._judge(stop.rest)
+                elif stop.halt is Halt.TOO_LONG:
+                    self._note_too_long(stop)
         else:
             raise TypeError(f"no problem of a topic: {problem!r}")
 
@@ -514,6 +516,17 @@ class KafkaTopic:
                 f" continue at offset {at.end}"
             )
             self._damaged[at.partition] = Parked(at.what, reason, at, Mark.NOT_TEXT)
+
+    def _note_too_long(self, stop: Stop) -> None:
+        """Park a value that holds more without a space than can be counted."""
+        at = stop.rest
+        before = self._damaged.get(at.partition)
+        if before is None or (isinstance(before.split, KafkaSplit) and before.split.start > at.start):
+            reason = (
+                f"offset {at.start}: {stop.reason}; resolve it --as skip to continue at offset {at.start + 1}, or set"
+                " the stream's quarantine, which puts such values aside, and resolve it --as recount"
+            )
+            self._damaged[at.partition] = Parked(at.what, reason, replace(at, end=at.start + 1))
 
     def _search(self, stop: Stop) -> None:
         """Find out what of a partition cannot be decoded; if that cannot be found, leave the partition out."""
