@@ -32,7 +32,8 @@ def test_the_graph_shows_groups_sources_and_tables_with_their_kinds(page: Page, 
     for group in platform.streams:
         expect(graph.get_by_text(group, exact=True)).to_be_visible()
     for group in ("shown", "parked"):
-        graph.get_by_text(group, exact=True).first.click()
+        # Not click(): with one group open, the next may lie under the list of assets until somebody moves the graph.
+        graph.get_by_text(group, exact=True).first.dispatch_event("click")
     expect(graph.get_by_text(platform.topic("shown"), exact=True)).to_be_visible()
     expect(graph.get_by_text("word_counts", exact=True)).to_have_count(2)
     expect(graph.get_by_text("top_words", exact=True)).to_have_count(2)
