@@ -273,7 +273,7 @@ def receive_socket(
 
     A line ends with \n, \r\n or a lone \r and is never divided between two files. An unfinished last line counts
     when the server ends the connection and is dropped when that breaks, as in Spark. When told to stop, it waits up to
-    a second for the end of an unfinished line, then lands what there is. A line of more than 16 MiB is cut at a space.
+    a second for the end of an unfinished line, then lands what there is. A line of more than 5 MiB is cut at a space.
 
     When the disk is full or HDFS is away nothing is dropped: it stops reading, which slows the server down, and
     goes on by itself. It connects again when the connection ends or breaks.
