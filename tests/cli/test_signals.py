@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.support import SECONDS
+from tests.support import SECONDS, wait_until
 from wordtide.cli.signals import Interrupts
 from wordtide.config import PROJECT_ROOT
 from wordtide.system.process import ProcessId
@@ -101,7 +101,7 @@ def test_an_end_that_takes_too_long_is_cut_short_with_all_that_was_started() -> 
     with guarded("seconds=0.2") as (run, child):
         _, said = run.communicate(timeout=SECONDS)
     assert (run.returncode, said) == (130, "")
-    assert not child.alive()
+    wait_until("what it started has ended", lambda: not child.alive())
 
 
 def test_a_second_ctrl_c_ends_at_once() -> None:
@@ -113,7 +113,7 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
                 run.wait(0.2)
         said = run.communicate(timeout=SECONDS)[1]
     assert (run.returncode, said) == (130, "")
-    assert not child.alive()
+    wait_until("what it started has ended", lambda: not child.alive())
 
 
 def test_a_command_in_the_background_of_a_script_goes_on_ignoring_ctrl_c() -> None:

@@ -50,7 +50,7 @@ def batch(folder: Path, lines: Sequence[str]) -> None:
 
 
 def numbers(follower: Follower) -> list[int]:
-    return [one.row["batch"] for one in follower.next()]
+    return [one.row.batch for one in follower.next()]
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def test_words_are_those_of_the_batch_highest_first_ties_by_word(table: WordCoun
     assert follower.next() == []
     batch(folder, ["b a c", "b é", "b a", ""])
     [one] = follower.next()
-    assert (one.row["batch"], one.top, one.distinct) == (2, (("b", 3), ("a", 2), ("", 1)), 5)
+    assert (one.row.batch, one.top, one.distinct) == (2, (("b", 3), ("a", 2), ("", 1)), 5)
     assert follower.next() == []
 
 
@@ -189,7 +189,7 @@ def test_compaction_and_vacuum_hide_and_repeat_no_batch(table: WordCounts, folde
     batch(folder, ["d"])
     # The new one is in one file with the old ones.
     assert compact_if_needed(table, live_files=1)
-    assert [(one.row["batch"], one.top) for one in follower.next()] == [(4, (("d", 1),))]
+    assert [(one.row.batch, one.top) for one in follower.next()] == [(4, (("d", 1),))]
     assert numbers(behind) == [0, 1, 2, 3, 4]
 
 
@@ -224,8 +224,8 @@ def test_a_correction_is_shown_as_signed_differences(shell: Shell, folder: Path,
     drain("s")
     assert shell("resolve", "s", folder / "f0", "--as", "recount").code == 0
     parked, correction = Follower(table, 2, 9).next()
-    assert (parked.row["status"], parked.top) == ("parked", ())
-    assert (correction.row["replaces"], correction.top) == (1, (("a", -4), ("c", 3), ("b", -1)))
+    assert (parked.row.status, parked.top) == ("parked", ())
+    assert (correction.row.replaces, correction.top) == (1, (("a", -4), ("c", 3), ("b", -1)))
 
 
 def shown(shell: Shell, table: WordCounts, capture: pytest.CaptureFixture[str]) -> list[str]:
