@@ -376,8 +376,8 @@ def small_fetches(monkeypatch: pytest.MonkeyPatch, after_first: Callable[[], Non
         little = {"queued.min.messages": 1, "queued.max.messages.kbytes": 1, "fetch.message.max.bytes": 1000}
         return {**settings(reader, *arguments), **little}
 
-    def fetch_few(reader: KafkaReader, consumer: Consumer, wanted: int, progress: Any) -> Any:
-        taken = fetch(reader, consumer, min(wanted, 10), progress)
+    def fetch_few(reader: KafkaReader, consumer: Consumer, wanted: int, *arguments: Any) -> Any:
+        taken = fetch(reader, consumer, min(wanted, 10), *arguments)
         if taken is not None and not done.is_set():
             done.set()
             after_first()
