@@ -175,7 +175,7 @@ def test_a_full_temporary_folder_is_named_and_nothing_is_published(
     monkeypatch.setattr("wordtide.counting.local.Accumulator", partial(Accumulator, Limits(rows=1000, batch_rows=500)))
     stream = place.folder_stream()
     place.drain(stream)
-    lines = [" ".join(f"word{number}" for number in range(begin, begin + 100)) for begin in range(0, 20_000, 100)]
+    lines = [" ".join(f"word{number}" for number in range(begin, begin + 100)) for begin in range(0, 400_000, 100)]
     place.land(stream, "many.txt", "\n".join(lines).encode())
     monkeypatch.setattr(tempfile, "tempdir", str(disk.folder))
     disk.fill(leave=8192)
