@@ -64,7 +64,8 @@ def test_both_see_that_a_topic_holds_json(place, spark, tmp_path):
     place.produce(stream, ['{"a": 1}'] * 90)
     for _, ledger in both(place, spark, stream, tmp_path):
         [splits] = [row[-1] for row in ledger if row[LEDGER.index("records")]]
-        assert [json.loads(split["detail"])["json_objects"] for split in splits] == [32, 32]
+        details = [json.loads(split["detail"]) for split in splits]
+        assert all(detail["json_objects"] == detail["sampled"] > 0 for detail in details)
 
 
 def test_a_topic_that_is_no_text_is_parked_by_either_engine(place, spark, tmp_path):
