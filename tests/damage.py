@@ -67,5 +67,6 @@ def damage(broker: OwnBroker, topic: str, partition: int, numbers: set[int], how
 def fill(place: Place, stream: Stream, codec: str, partitions: int = 1) -> None:
     for partition in range(partitions):
         for word in BATCHES:
-            config = {"compression.type": codec, "linger.ms": 100}
+            # Five records are one batch, however busy the machine: a flush sends it before its time.
+            config = {"compression.type": codec, "linger.ms": 2000}
             produce(place.cluster, topic_of(stream), [f"{word} " * 30 + word] * 5, partition, config=config)
