@@ -34,6 +34,10 @@ class FileInfo(NamedTuple):
     file_id: int = UNKNOWN
 
 
+class NoFolder(SourceUnavailable):
+    """A folder that is to be listed is not there. Where others may remove it meanwhile, that says: it is empty."""
+
+
 class PathProblem(SourceUnavailable):
     """The storage answers, and one path cannot be looked at or read. Others can, and this one may mend by itself.
 
@@ -111,7 +115,8 @@ class Storage(Readable, Protocol):
             enter: Whether a folder below it is worth being listed; of others nothing is said.
 
         Raises:
-            SourceUnavailable: ``root`` is missing, no folder, or cannot be listed itself.
+            NoFolder: ``root`` is missing.
+            SourceUnavailable: ``root`` is a file, or cannot be listed itself.
         """
         ...
 

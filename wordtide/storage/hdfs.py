@@ -25,6 +25,7 @@ from wordtide.storage.base import (
     CHUNK_BYTES,
     AccessDenied,
     FileInfo,
+    NoFolder,
     PathProblem,
     Unreadable,
     is_hidden,
@@ -104,7 +105,7 @@ class HdfsStorage:
             except FileNotFoundError:
                 # Below the root a folder may go while we look; the root must be there.
                 if folder == root:
-                    raise SourceUnavailable(
+                    raise NoFolder(
                         f"{self.address.url}{root}: no such folder; create it or correct landing.path"
                     ) from None
         if len(found) == 1 and found[0].path == root:

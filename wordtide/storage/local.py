@@ -19,6 +19,7 @@ from wordtide.storage.base import (
     CHUNK_BYTES,
     AccessDenied,
     FileInfo,
+    NoFolder,
     PathProblem,
     Unreadable,
     is_hidden,
@@ -59,7 +60,7 @@ class LocalStorage:
             except FileNotFoundError:
                 # Below the root a folder may go while we look; the root must be there.
                 if folder == root:
-                    raise SourceUnavailable(f"{root}: no such folder; create it or correct landing.path") from None
+                    raise NoFolder(f"{root}: no such folder; create it or correct landing.path") from None
             except NotADirectoryError:
                 if folder == root:
                     raise SourceUnavailable(f"{root}: is a file, not a folder; correct landing.path") from None

@@ -21,7 +21,7 @@ from wordtide.repair.recount import find_published, publish, recount
 from wordtide.repair.resolve import existing
 from wordtide.sources.files.archive import STAGING, PutAway
 from wordtide.sources.files.source import LandingFolder
-from wordtide.storage import Storage, storage_for
+from wordtide.storage import NoFolder, Storage, storage_for
 from wordtide.table.ledger import Ledger
 from wordtide.testing.files import set_mtime
 
@@ -67,9 +67,10 @@ class Corner:
         return {name.partition("/")[2] for name in self._held(f"{self.root}/{STAGING}")}
 
     def _held(self, root: str) -> set[str]:
-        if not self.storage.exists(root):
+        try:
+            return {file.path.removeprefix(f"{root}/") for file in self.storage.list_files(root)}
+        except NoFolder:
             return set()
-        return {file.path.removeprefix(f"{root}/") for file in self.storage.list_files(root)}
 
 
 @pytest.fixture(params=["local", "hdfs"])
@@ -480,6 +481,21 @@ def test_two_drains_that_put_the_same_files_away_lose_none_and_double_none(corne
     assert problems == []
     assert corner.archived() == {file.path.removeprefix(f"{corner.root}/") for file in files}
     assert (corner.landed(), corner.staged()) == (set(), set())
+
+
+def test_a_staging_folder_that_another_drain_removes_before_it_is_listed_is_empty(corner: Corner) -> None:
+    staging = f"{corner.root}/{STAGING}"
+
+    def remove(folder: str, *_: Any) -> None:
+        if folder == staging:
+            corner.storage.prune(staging)
+
+    corner.storage.mkdirs(corner.root)
+    putaway = PutAway(Hooked(corner.storage, survey=remove), corner.root, None, keep=False)  # type: ignore[arg-type]
+    for look in (putaway.waiting, lambda: putaway.restage(Ledger("t")).proven, lambda: putaway.remove("1")):
+        corner.storage.mkdirs(f"{staging}/1")
+        assert not look()
+        assert not corner.storage.exists(staging)
 
 
 @pytest.mark.parametrize("step", [Step.COMMIT, Step.REPORT])

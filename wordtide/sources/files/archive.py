@@ -25,7 +25,7 @@ from wordtide.core import digest
 from wordtide.core.model import FileSplit, Taken
 from wordtide.core.problems import EnvironmentProblem, WordtideError
 from wordtide.sources.files.file_ids import id_of
-from wordtide.storage import FileInfo, PathProblem, Readable, Storage, fileid
+from wordtide.storage import FileInfo, NoFolder, PathProblem, Readable, Storage, fileid
 from wordtide.table.ledger import Ledger
 
 STAGING = ".wordtide-taken"
@@ -163,10 +163,13 @@ class PutAway:
 
     def _left(self) -> list[tuple[str, str]]:
         """Return folder and relative path of each file in the staging folder."""
-        if not self.storage.exists(self._staging):
+        try:
+            files = self.storage.survey(self._staging).files
+        except NoFolder:
+            # Another drain may have emptied and removed it a moment ago, so asking first would not do.
             return []
         skip = len(self._staging) + 1
-        found = [file.path[skip:].partition("/") for file in self.storage.survey(self._staging).files]
+        found = [file.path[skip:].partition("/") for file in files]
         return [(token, relative) for token, _, relative in found]
 
     def archived(self, file: FileSplit) -> str | None:
