@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from wordtide.system.java import find_java
 from wordtide.system.ports import HOST, Reservations
 from wordtide.system.process import ProcessId, launch, stop
 from wordtide.testing.network import Proxy
+from wordtide.testing.place import Place
 from wordtide.testing.servers import ANY_PORTS, end_for_sure
 
 __all__ = ["ANY_PORTS", "OwnBroker", "cluster", "cluster_home", "end_for_sure"]
@@ -122,3 +124,17 @@ class OwnBroker:
 
 
 _PLAIN = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
+    """A broker to be stopped at will."""
+    one = OwnBroker(tmp_path_factory.mktemp("broker"))
+    yield one
+    one.kill()
+
+
+@pytest.fixture
+def own(broker: OwnBroker, place: Place) -> Place:
+    """A place whose topics are on it."""
+    return Place(place.folder, ClusterAddress(broker.address, place.cluster.hdfs, place.cluster.webhdfs))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 
 from resources import HdfsResource, KafkaResource, SparkResource
 from tests.support import Place
 from wordtide.config import Stream, StreamConfig
+from wordtide.core.model import Status
 from wordtide.dagster.definitions import build_definitions
+from wordtide.dagster.events import Report
 from wordtide.dagster.translator import WordtideTranslator
 
 NAMING = WordtideTranslator()
@@ -72,3 +75,19 @@ def instance() -> Iterator[dg.DagsterInstance]:
     """A real instance with SQLite in a temporary home."""
     with dg.instance_for_test() as made:
         yield made
+
+
+def report(number: int, *lines: dict[str, str | int], **other: Any) -> Report:
+    """Return the report of a small batch that was published."""
+    shown: dict[str, Any] = {
+        "words": 9,
+        "rows": 3,
+        "records": 5,
+        "gaps": 0,
+        "bytes": 50,
+        "splits": lines,
+        "engine": "local",
+        "latency": 0.5,
+        "status": Status.PUBLISHED,
+    }
+    return Report(first=number, last=number, batches=1, **{**shown, **other})

@@ -1,10 +1,8 @@
 """Which batches have an event, and how many events a run may log."""
 
-from dataclasses import replace
-
 import pytest
 
-from tests.dagster.support import NEWS
+from tests.dagster.support import NEWS, report
 from wordtide.core.model import Status
 from wordtide.core.position import Offsets, parse
 from wordtide.dagster.coverage import Reported, reported_by, unreported
@@ -48,30 +46,13 @@ def test_a_run_logs_a_bounded_number_of_events():
 
 
 def test_one_event_for_several_batches_joins_their_ranges():
-    def report(number: int, start: int) -> Report:
+    def of(number: int, start: int) -> Report:
         line = {"partition": "news/0", "start": start, "end": start + 5, "records": 5}
-        return replace(took(number, line), position=Offsets({0: start + 5}), lag=0, seconds={"read": 1.0})
+        return report(number, line, position=Offsets({0: start + 5}), lag=0, seconds={"read": 1.0})
 
-    told = merge([report(4, 10), report(5, 15)])
+    told = merge([of(4, 10), of(5, 15)])
     assert (told.first, told.last, told.batches, told.words, told.position) == (4, 5, 2, 18, Offsets({0: 20}))
     assert told.splits == ({"partition": "news/0", "start": 10, "end": 20, "records": 10},)
-
-
-def took(number: int, *lines: dict[str, str | int], status: Status = Status.PUBLISHED) -> Report:
-    return Report(
-        first=number,
-        last=number,
-        batches=1,
-        words=9,
-        rows=3,
-        records=5,
-        gaps=0,
-        bytes=50,
-        splits=lines,
-        engine="local",
-        latency=0.5,
-        status=status,
-    )
 
 
 def test_batches_of_the_past_get_their_positions_from_the_last_one_back():
@@ -79,19 +60,19 @@ def test_batches_of_the_past_get_their_positions_from_the_last_one_back():
         return {"partition": f"a/{partition}", "start": start, "end": start + 5, "records": 5}
 
     reports = [
-        took(1, of(0, 0), of(1, 7)),
-        took(2, {"what": "a/1", "reason": "lost"}, status=Status.PARKED),
-        took(3, of(0, 5)),
+        report(1, of(0, 0), of(1, 7)),
+        report(2, {"what": "a/1", "reason": "lost"}, status=Status.PARKED),
+        report(3, of(0, 5)),
     ]
     told, before = placed(reports, parse("0:10 1:12"))
     assert [str(one.position) for one in told] == ["0:5 1:12", "0:5 1:12", "0:10 1:12"]
     assert before == parse("0:0 1:7")
-    landed = [took(1, {"file": "a"}, {"file": "b"}), took(2, {"file": "c"})]
+    landed = [report(1, {"file": "a"}, {"file": "b"}), report(2, {"file": "c"})]
     assert [str(one.position) for one in placed(landed, parse("3 files"))[0]] == ["2 files", "3 files"]
 
 
 def test_a_position_before_an_operators_decision_or_of_nobody_knows_what_is_left_out():
-    decided = [took(1, {"partition": "a/0", "start": 0}), took(2, status=Status.RESOLVED)]
+    decided = [report(1, {"partition": "a/0", "start": 0}), report(2, status=Status.RESOLVED)]
     assert [one.position for one in placed(decided, parse("0:9"))[0]] == [None, parse("0:9")]
     assert placed(decided, None)[0][1].position is None
 

@@ -7,11 +7,10 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
-from tests.dagster.support import NAMING, NEWS, by_hand, definitions, events, instance
-from wordtide.core.model import Status
+from tests.dagster.support import NAMING, NEWS, by_hand, definitions, events, instance, report
 from wordtide.core.position import Offsets, parse
 from wordtide.dagster.definitions import build_definitions
-from wordtide.dagster.events import Report, SourceVersion, materialization, next_version, source_events
+from wordtide.dagster.events import SourceVersion, materialization, next_version, source_events
 from wordtide.dagster.versions import MAX_CHARACTERS, VERSION_TAG, Version
 from wordtide.sources.kafka import source as kafka
 
@@ -62,21 +61,7 @@ def test_an_event_gives_back_the_whole_version_whatever_others_call_position() -
     assert next_version(old, 2, position(5_000)) == old
 
 
-REPORT = Report(
-    first=1,
-    last=1,
-    batches=1,
-    words=9,
-    rows=3,
-    records=5,
-    gaps=0,
-    bytes=50,
-    lag=0,
-    position=position(5_000),
-    engine="local",
-    latency=0.5,
-    status=Status.PUBLISHED,
-)
+REPORT = report(1, lag=0, position=position(5_000))
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["digest", "told before there were digests"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,25 +18,10 @@ from wordtide.config import EngineName, Stream, load_streams
 from wordtide.core.problems import EnvironmentProblem
 from wordtide.counting.local import LocalEngine
 from wordtide.counting.spark import SparkEngine
-from wordtide.embedded.cluster import ClusterAddress
 
 SPAWN = multiprocessing.get_context("spawn")
 LIVES = 3
 """What a drain may take: the client may abort once, here or in an executor."""
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
-    """A broker to be stopped at will."""
-    one = OwnBroker(tmp_path_factory.mktemp("damaged"))
-    yield one
-    one.kill()
-
-
-@pytest.fixture
-def own(broker: OwnBroker, place: Place) -> Place:
-    """A place whose topics are on it."""
-    return Place(place.folder, ClusterAddress(broker.address, place.cluster.hdfs, place.cluster.webhdfs))
 
 
 def streams_on(own: Place, topic: str, partitions: int, **config: Any) -> tuple[Stream, Stream]:

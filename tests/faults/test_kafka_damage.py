@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -19,26 +19,11 @@ from wordtide.core.text import Text
 from wordtide.doctor.brokers import kafka_check
 from wordtide.doctor.findings import SourceSeen
 from wordtide.doctor.positions import read_at_position
-from wordtide.embedded.cluster import ClusterAddress
 from wordtide.sources.kafka.attempts import attempt
 from wordtide.sources.kafka.connection import KafkaConnection
 from wordtide.sources.kafka.read import KafkaReader
 
 SPAWN = multiprocessing.get_context("spawn")
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
-    """A broker to be stopped at will."""
-    one = OwnBroker(tmp_path_factory.mktemp("damaged"))
-    yield one
-    one.kill()
-
-
-@pytest.fixture
-def own(broker: OwnBroker, place: Place) -> Place:
-    """A place whose topics are on it."""
-    return Place(place.folder, ClusterAddress(broker.address, place.cluster.hdfs, place.cluster.webhdfs))
 
 
 def drained(place: Place, stream: Stream) -> list[str]:
