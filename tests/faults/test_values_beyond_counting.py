@@ -1,4 +1,4 @@
-"""A value with a word longer than can be counted is parked or put aside by itself; all around it is counted."""
+"""A value with a word longer than can be counted is parked or quarantined alone; everything around it is counted."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_memory_is_bounded_whatever_files_hold(place: Place) -> None:
         }
     )
     found = drained(place)
-    # The word beyond counting; where there is a quarantine it is put aside instead.
+    # The word beyond counting; with a quarantine it is quarantined instead.
     assert found["parked"] == 1
     assert found["mb"] <= LIMIT_MB
 

@@ -324,7 +324,7 @@ def _joined(parts: list[_Rows]) -> _Rows:
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Rows in order, each window and word once: which rows of others they are, so that they can be had in pieces."""
+    """Rows in order, each window and word once: which rows of others they are, so that they can be taken in pieces."""
 
     rows: _Rows
     chosen: _Ints

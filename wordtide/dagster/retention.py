@@ -23,7 +23,7 @@ DELETE_SECONDS = 30.0
 _FINISHED = [status for status in dg.DagsterRunStatus if status not in UNFINISHED]
 
 
-# Dagster exports none of its storage classes, so storages are told apart by what they offer.
+# Dagster exports none of its storage classes, so storages are recognised by what they offer.
 @runtime_checkable
 class _FilePerRun(Protocol):
     """An event log with one file per run: SQLite's, which `delete_run` empties but leaves on the disk."""
