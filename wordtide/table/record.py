@@ -223,17 +223,18 @@ def _decoded(rows: pa.Table | pa.RecordBatch) -> Iterator[dict[str, Any]]:
 
 
 def _records(lists: pa.ChunkedArray | pa.Array) -> Iterator[tuple[SplitRecord, ...]]:
-    """Yield the records of each row: column by column, which takes a fifth of the time of a dict a split."""
+    """Yield the records of each row, made column by column: most columns of a kind of source are null throughout."""
     for chunk in lists.chunks if isinstance(lists, pa.ChunkedArray) else (lists,):
         structs = chunk.flatten()
-        known = {structs.type.field(place).name: place for place in range(structs.type.num_fields)}
-        values = structs.flatten()
+        known = dict(zip((field.name for field in structs.type), structs.flatten(), strict=True))
         # Rows of an older Wordtide do not have all columns, and those of quarantined records never do.
-        columns: list[Iterable[Any]] = [
-            values[known[name]].to_pylist() if name in known else repeat(None) for name in SplitRecord._fields[:-1]
-        ]
-        details = values[known["detail"]].to_pylist() if "detail" in known else [None] * len(structs)
-        columns.append(NO_DETAIL if text is None else json.loads(text) for text in details)
-        records = map(SplitRecord._make, zip(*columns, strict=False))
+        columns = [_values(known.get(name)) for name in SplitRecord._fields[:-1]]
+        details = (NO_DETAIL if text is None else json.loads(text) for text in _values(known.get("detail")))
+        records = map(SplitRecord._make, zip(*columns, details, strict=False))
         for length in chunk.value_lengths().to_pylist():
             yield tuple(islice(records, length or 0))
+
+
+def _values(column: pa.Array | None) -> Iterable[Any]:
+    """Return a column's values; without end where there are none."""
+    return repeat(None) if column is None or column.null_count == len(column) else column.to_pylist()
