@@ -27,12 +27,14 @@ ADDS_UP = "adds_up"
 
 
 def build_top_words(stream: Stream) -> dg.AssetsDefinition:
-    """Return the asset `<stream>/top_words`."""
-    key = dg.AssetKey([stream.name, "top_words"])
+    """Return the asset `<stream>/word_counts/top_words`."""
+    table = dg.AssetKey([stream.name, "word_counts"])
+    # Below the table's key, where no stream or topic can have one: what these are called is not ours to choose.
+    key = dg.AssetKey([*table.path, "top_words"])
 
     @dg.asset(
         key=key,
-        deps=[dg.AssetKey([stream.name, "word_counts"])],
+        deps=[table],
         group_name=stream.name,
         kinds={"deltalake", "duckdb"},
         automation_condition=AT_ITS_OWN_PACE,

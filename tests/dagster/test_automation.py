@@ -11,7 +11,7 @@ from platform_defs.definitions import build_definitions
 from tests.dagster.support import by_hand, events, instance
 from wordtide.config import load_streams
 
-TOP_WORDS = dg.AssetKey(["news", "top_words"])
+TOP_WORDS = dg.AssetKey(["news", "word_counts", "top_words"])
 BATCHES = 3
 
 

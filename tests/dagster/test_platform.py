@@ -19,6 +19,8 @@ streams:
   wire: {landing: {path: ./wire}, socket: {server: "127.0.0.1:9999"}}
   kafka: {kafka: {topic: other}}
   t: {kafka: {topic: word_counts}}
+  landing: {kafka: {topic: top_words}}
+  top_words: {landing: {path: ./top_words}}
   wrong-name: {kafka: {topic: x}}
 """
 
@@ -57,9 +59,7 @@ def test_the_project_shows_the_graph_of_build_definitions_and_top_words(
     assert {name: shown.get(name) for name in expected} == expected
     added = [name for name in shown if name not in expected]
     assert {(kind, name) for kind, name in added if kind != "check"} == {
-        ("asset", "news/top_words"),
-        ("asset", "more/top_words"),
-        ("asset", "wire/top_words"),
+        *(("asset", f"{name}/word_counts/top_words") for name in ("news", "more", "wire", "landing", "top_words")),
         ("sensor", "follow_word_counts"),
     }
-    assert len(added) == 4 + 3
+    assert len(added) == 6 + 5
